@@ -106,8 +106,8 @@ def add_topic(name: str, description: str, model: type[BaseModel] | None = None)
     """Add a topic; the same definition twice is one. Raises ConfigurationError for a bad or taken name."""
     if not _TOPIC_NAME.fullmatch(name) or is_reserved(name):
         raise ConfigurationError(
-            f"topic {name!r}: a name is 1 to 200 of a-z, A-Z, 0-9, '.', '_' and '-', begins with a letter or digit, and "
-            f"doesn't end with {DEAD_LETTER_SUFFIX} or {REPLAY_SUFFIX}, which the bus keeps for itself"
+            f"topic {name!r}: a name is 1 to 200 of a-z, A-Z, 0-9, '.', '_' and '-', begins with a letter or digit "
+            f"and doesn't end with {DEAD_LETTER_SUFFIX} or {REPLAY_SUFFIX}, which the bus keeps for itself"
         )
     topic = Topic(name, description, model)
     if _topics.setdefault(name, topic) != topic:

@@ -1,0 +1,1 @@
+"""The event bus: publish, consume, retry, dead-letter and replay events on Apache Kafka."""
