@@ -2,26 +2,16 @@
 
 from __future__ import annotations
 
-import os
 import random
 import signal
 import socket
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-# Sets PR_SET_PDEATHSIG and becomes the real command. A process between us and it, because a preexec_fn may deadlock
-# when other threads run. The parent is asked again afterwards: it may have died before the signal was set.
-_BOUND = """
-import ctypes, os, sys
-if sys.platform == "linux":
-    ctypes.CDLL(None, use_errno=True).prctl(1, 9, 0, 0, 0)
-    if os.getppid() != int(sys.argv[1]):
-        os._exit(1)
-os.execvp(sys.argv[2], sys.argv[2:])
-"""
+from bus.embedded.tether import tethered
+
 # Below the range that the kernel hands out to outgoing connections, so that a port stays free while its server is down.
 _PORTS = range(20_000, 32_000)
 
@@ -79,7 +69,7 @@ class BoundProcess:
         with log.open("ab") as output:
             self._log_start = output.tell()
             self._process = subprocess.Popen(
-                [sys.executable, "-I", "-S", "-c", _BOUND, str(os.getpid()), *self.command],
+                tethered(self.command),
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,

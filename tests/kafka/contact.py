@@ -6,7 +6,8 @@ import logging
 import time
 
 from confluent_kafka import KafkaException
-from confluent_kafka.admin import AdminClient, NewTopic
+from confluent_kafka.admin import AdminClient
+from confluent_kafka.cimpl import NewTopic
 
 # librdkafka's complaints about a broker that isn't up yet are expected here, and would only confuse a report.
 _silent = logging.getLogger("tests.kafka.silent")
