@@ -1,0 +1,1 @@
+"""The Django project: HTTP API, pages and sockets in front of the bus."""
