@@ -7,6 +7,7 @@ nothing.
 
 from __future__ import annotations
 
+import random
 import shutil
 import signal
 import socket
@@ -24,6 +25,7 @@ from bus.errors import ConfigurationError
 
 _START_SECONDS = 10.0
 _STOP_SECONDS = 5.0
+_PORTS = range(20_000, 32_000)
 
 
 def find_server() -> str:
@@ -47,10 +49,19 @@ def find_server() -> str:
 
 
 def free_port() -> int:
-    """A TCP port on 127.0.0.1 that nobody listens on just now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """A TCP port on 127.0.0.1 that nobody listens on just now.
+
+    It lies below the range that the kernel hands out to outgoing connections, so that it is still free when a server
+    that stopped comes back.
+    """
+    while True:
+        port = random.choice(_PORTS)
+        with socket.socket() as probe:
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+        return port
 
 
 def server_command(port: int, folder: Path, server: str | None = None) -> list[str]:
@@ -63,17 +74,13 @@ def server_command(port: int, folder: Path, server: str | None = None) -> list[s
     ]
 
 
-def wait_until_ready(port: int, timeout: float) -> bool:
-    """Whether a Redis on that port answered within `timeout` seconds."""
-    deadline = time.monotonic() + timeout
+def answers(port: int, pid: int) -> bool:
+    """Whether the Redis on that port answers and is process `pid`, not another one that had the port before."""
     with redis.Redis(host="127.0.0.1", port=port, socket_timeout=1, socket_connect_timeout=1) as client:
-        while True:
-            try:
-                return bool(client.ping())
-            except (redis.ConnectionError, redis.TimeoutError):
-                if time.monotonic() >= deadline:
-                    return False
-                time.sleep(0.02)
+        try:
+            return bool(client.info("server").get("process_id") == pid)
+        except (redis.ConnectionError, redis.TimeoutError):
+            return False
 
 
 class EmbeddedRedis:
@@ -130,8 +137,9 @@ class EmbeddedRedis:
             )
         deadline = time.monotonic() + _START_SECONDS
         while self._process.poll() is None and time.monotonic() < deadline:
-            if wait_until_ready(port, 0.1) and self._process.poll() is None:
+            if answers(port, self._process.pid):
                 return None
+            time.sleep(0.02)
         self._end()
         return log.read_text(errors="replace").strip() or f"no answer within {_START_SECONDS:g} s"
 
