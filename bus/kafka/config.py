@@ -1,0 +1,99 @@
+"""Client configurations for librdkafka, made from the settings.
+
+What the promises rest on is written here and can't be set: acks, idempotence, no automatic commits, earliest reset.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+from typing import Any
+
+from bus.conf import BusSettings
+
+Config = dict[str, Any]
+_REPORT_EVERY_SECONDS = 30.0
+
+
+def common(settings: BusSettings, log: logging.Logger) -> Config:
+    """Address, name and security; shared by producers, consumers and admin clients."""
+    config: Config = {
+        "bootstrap.servers": settings.kafka_brokers,
+        "client.id": settings.kafka_client_id,
+        "security.protocol": settings.kafka_security_protocol,
+        "error_cb": report_once_in_a_while(log),
+        # A broker that comes back is used within a second or two, however long it was away.
+        "reconnect.backoff.max.ms": 2000,
+        "socket.keepalive.enable": True,
+        "log_level": 3,
+        "logger": log,
+    }
+    optional = {
+        "sasl.mechanism": settings.kafka_sasl_mechanism,
+        "sasl.username": settings.kafka_sasl_username,
+        "sasl.password": settings.kafka_sasl_password,
+        "ssl.ca.location": settings.kafka_ssl_ca_location,
+        "ssl.certificate.location": settings.kafka_ssl_certificate_location,
+        "ssl.key.location": settings.kafka_ssl_key_location,
+        "ssl.key.password": settings.kafka_ssl_key_password,
+    }
+    config.update({name: value for name, value in optional.items() if value})
+    return config
+
+
+def producer(settings: BusSettings, log: logging.Logger) -> Config:
+    """An idempotent producer that reports success only when all in-sync replicas have the event."""
+    return {
+        **common(settings, log),
+        "acks": "all",
+        "enable.idempotence": True,
+        "compression.type": settings.compression,
+        "linger.ms": settings.linger_ms,
+        "delivery.timeout.ms": int(settings.publish_timeout * 1000),
+        "message.max.bytes": settings.max_dead_letter_bytes + 64 * 1024,
+        "queue.buffering.max.messages": 100_000,
+        "queue.buffering.max.kbytes": 256 * 1024,
+        # The partitioner of the Java clients, so that a key meets the same partition whoever produces it.
+        "partitioner": "murmur2_random",
+    }
+
+
+def consumer(settings: BusSettings, group: str, client_id: str, log: logging.Logger) -> Config:
+    """A consumer that commits only what it is told to, and reads a new group from the beginning."""
+    config = {
+        **common(settings, log),
+        "client.id": client_id,
+        "group.id": group,
+        "enable.auto.commit": False,
+        "enable.auto.offset.store": False,
+        "auto.offset.reset": "earliest",
+        "max.poll.interval.ms": settings.max_poll_interval_ms,
+        "fetch.message.max.bytes": settings.max_dead_letter_bytes + 64 * 1024,
+        "queued.max.messages.kbytes": 64 * 1024,
+        "fetch.wait.max.ms": 100,
+        "topic.metadata.refresh.interval.ms": 30_000,
+    }
+    if settings.group_protocol == "consumer":
+        # KIP-848 moves these three to the broker, and librdkafka refuses them.
+        config["group.protocol"] = "consumer"
+    else:
+        config["partition.assignment.strategy"] = "cooperative-sticky"
+        config["session.timeout.ms"] = settings.session_timeout_ms
+        config["heartbeat.interval.ms"] = min(3000, settings.session_timeout_ms // 3)
+    return config
+
+
+def report_once_in_a_while(
+    log: logging.Logger, clock: Callable[[], float] = time.monotonic
+) -> Callable[[object], None]:
+    """An error callback that logs each kind of error once in 30 s: a wrong password is tried 20 times a second."""
+    reported: dict[str, float] = {}
+
+    def report(error: Any) -> None:
+        now = clock()
+        if now - reported.get(error.name(), -_REPORT_EVERY_SECONDS) >= _REPORT_EVERY_SECONDS:
+            reported[error.name()] = now
+            log.warning("kafka_error %s: %s", error.name(), error.str())
+
+    return report

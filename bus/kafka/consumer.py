@@ -1,0 +1,126 @@
+"""The Kafka consumer of a worker and group. Used by one thread only, the one that polls."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Protocol
+
+from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
+
+from bus import conf
+from bus.errors import BrokerUnavailableError
+from bus.kafka import config
+
+log = logging.getLogger("bus.kafka")
+
+Partition = tuple[str, int]
+OnPartitions = Callable[[list[Partition]], None]
+
+# A rebalance is under way, or the partitions are somebody else's by now: whoever has them commits in our stead.
+_NOT_OURS = {
+    KafkaError._STATE,
+    KafkaError._NO_OFFSET,
+    KafkaError.ILLEGAL_GENERATION,
+    KafkaError.UNKNOWN_MEMBER_ID,
+    KafkaError.REBALANCE_IN_PROGRESS,
+    KafkaError.STALE_MEMBER_EPOCH,
+    KafkaError.FENCED_MEMBER_EPOCH,
+}
+_NO_TOPIC = {KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError._UNKNOWN_TOPIC}
+
+
+class Record(Protocol):
+    """What the broker stores, as the client library hands it out."""
+
+    def topic(self) -> str: ...
+    def partition(self) -> int: ...
+    def offset(self) -> int: ...
+    def key(self) -> bytes | None: ...
+    def value(self) -> bytes | None: ...
+    def headers(self) -> list[tuple[str, bytes | None]] | None: ...
+    def timestamp(self) -> tuple[int, int]: ...
+
+
+class RecordConsumer:
+    """Reads records and commits what it is told to."""
+
+    def __init__(self, group: str, worker: str, settings: conf.BusSettings | None = None) -> None:
+        self.settings = settings or conf.current()
+        self._reported: set[str] = set()
+        self._consumer = Consumer(config.consumer(self.settings, group, worker, log), on_commit=self._committed)
+
+    def subscribe(
+        self, topics: Sequence[str], on_assign: OnPartitions, on_revoke: OnPartitions, on_lost: OnPartitions
+    ) -> None:
+        """Join the group. The callbacks run inside `consume`; after `on_revoke` another worker has the partitions."""
+
+        def with_partitions(callback: OnPartitions) -> Callable[[Consumer, list[TopicPartition]], None]:
+            return lambda _, partitions: callback([(each.topic, each.partition) for each in partitions])
+
+        self._consumer.subscribe(
+            list(topics),
+            on_assign=with_partitions(on_assign),
+            on_revoke=with_partitions(on_revoke),
+            on_lost=with_partitions(on_lost),
+        )
+
+    def consume(self, count: int, timeout: float) -> list[Record]:
+        """Up to `count` records, after `timeout` seconds at most; also what keeps the membership alive.
+
+        Raises BrokerUnavailableError for an error that this consumer can't recover from.
+        """
+        records: list[Record] = []
+        for message in self._consumer.consume(count, timeout):
+            error = message.error()
+            if error is None:
+                records.append(message)
+            else:
+                self._report(message, error)
+        return records
+
+    def pause(self, partitions: Iterable[Partition]) -> None:
+        """Stop fetching these partitions; polling goes on."""
+        self._consumer.pause([TopicPartition(*each) for each in partitions])
+
+    def resume(self, partitions: Iterable[Partition]) -> None:
+        """Fetch these partitions again."""
+        self._consumer.resume([TopicPartition(*each) for each in partitions])
+
+    def commit(self, offsets: Mapping[Partition, int], *, wait: bool) -> None:
+        """Commit next offsets. With `wait` it is done, or known to be somebody else's affair, on return.
+
+        A failure is logged and not raised: the next commit carries the same or a later offset, and a redelivered event
+        is known to the ledger.
+        """
+        if not offsets:
+            return
+        positions = [TopicPartition(topic, partition, offset) for (topic, partition), offset in offsets.items()]
+        try:
+            self._consumer.commit(offsets=positions, asynchronous=not wait)
+        except KafkaException as error:
+            self._commit_failed(error.args[0])
+
+    def close(self) -> None:
+        """Leave the group."""
+        self._consumer.close()
+
+    def _committed(self, error: KafkaError | None, partitions: list[TopicPartition]) -> None:
+        if error is not None:
+            self._commit_failed(error)
+        for partition in partitions:
+            if partition.error is not None:
+                self._commit_failed(partition.error)
+
+    def _commit_failed(self, error: KafkaError) -> None:
+        if error.code() not in _NOT_OURS:
+            log.warning("commit_failed %s: %s; the next commit makes up for it", error.name(), error.str())
+
+    def _report(self, message: Message, error: KafkaError) -> None:
+        if error.fatal():
+            raise BrokerUnavailableError(f"Kafka's client can't go on: {error.name()}: {error.str()}")
+        problem = f"{error.name()} {message.topic() or ''}"
+        if problem not in self._reported:
+            self._reported.add(problem)
+            remedy = "; run manage.py create_topics" if error.code() in _NO_TOPIC else ""
+            log.warning("consume_error %s: %s%s", problem, error.str(), remedy)
