@@ -1,0 +1,398 @@
+"""Work of one process, ordered by key: which events may run now.
+
+A *lane* holds the waiting events of one (topic, partition, key) in the order of the partition. It gives out one *run*
+of consecutive events at a time, and nothing more until that run is finished, given back or parked. So events of one key
+never overtake each other and never run beside each other, and keys don't wait for each other. An event whose `lane` is
+None has no order: such *loose* events of a partition share one queue that is never busy.
+
+    add ──▶ waiting ──take──▶ out ──finish──▶ gone
+               ▲ ▲             │ │
+               │ └──give_back──┘ park
+               └──due, alone── parked
+
+One thread owns a `Lanes`; there are no locks. Times are seconds of any one clock.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Hashable, Iterable, Sequence
+from dataclasses import dataclass
+from heapq import heappop, heappush
+from typing import Final, Generic, Protocol, TypeVar, cast
+
+Source = tuple[str, int]
+
+
+class Work(Protocol):
+    """What lanes need to know of an event."""
+
+    @property
+    def source(self) -> Source:
+        """Topic and partition that the event was read from."""
+
+    @property
+    def lane(self) -> Hashable | None:
+        """Events of one source with an equal lane keep their order (the key, say); None has no order."""
+
+    @property
+    def size(self) -> int:
+        """Bytes held in memory."""
+
+
+W = TypeVar("W", bound=Work)
+
+
+class Run(Generic[W]):
+    """Consecutive events of one lane, to be worked on one after the other; or a few loose events, in any order."""
+
+    __slots__ = ("_epoch", "_home", "_out", "lane", "works")
+
+    def __init__(self, works: list[W], lane: Hashable | None, home: _Home[W]) -> None:
+        self.works = works
+        self.lane = lane
+        self._home = home
+        self._epoch = home.epoch
+        self._out = True
+
+    @property
+    def source(self) -> Source:
+        """Topic and partition of the events."""
+        return self._home.source
+
+    @property
+    def dropped(self) -> bool:
+        """Whether the partition was taken away since: what becomes of the events is not our business any more."""
+        return self._epoch != self._home.epoch
+
+    def __repr__(self) -> str:
+        return f"<Run of {len(self.works)}, {self.source}, lane {self.lane!r}>"
+
+
+@dataclass(eq=False, slots=True)
+class _Lane(Generic[W]):
+    """A lane with more to say than "one event waits" or "a run is out", which `_Home.lanes` says without it."""
+
+    queue: deque[W]
+    resting: bool = False  # gives nothing out: a run is out, or the head is parked; otherwise it is in `ready`
+    parked: _Parked[W] | None = None
+
+
+@dataclass(eq=False, slots=True)
+class _Parked(Generic[W]):
+    """An event that waits for its time: the head of its lane, or a loose one."""
+
+    home: _Home[W]
+    lane: Hashable | None
+    work: W
+    live: bool = True  # False after its partition was dropped: forgotten when its time comes
+
+
+class _Busy:
+    __slots__ = ()
+
+
+class _Home(Generic[W]):
+    """All lanes of one partition."""
+
+    def __init__(self, source: Source) -> None:
+        self.source = source
+        self.epoch = 0
+        # Most lanes have one event at a time. So a lane is the waiting event itself, or _BUSY while a run is out with
+        # nothing behind it, and becomes a _Lane only when there is more to remember.
+        self.lanes: dict[Hashable, W | _Lane[W] | _Busy] = {}
+        self.ready: deque[Hashable] = deque()  # lanes that may give out a run; _LOOSE once, if there are loose events
+        self.loose: deque[W] = deque()
+        self.parked: set[_Parked[W]] = set()
+        self.due: deque[_Parked[W]] = deque()
+        self.due_since = float("inf")
+        self.listed = False  # whether it stands in Lanes._turn
+        self.held_events = 0
+        self.held_bytes = 0
+        self.out = 0
+
+    def empty(self, busy: Iterable[Hashable]) -> None:
+        """Forget all events; only lanes whose run is out stay."""
+        for parked in self.parked:
+            parked.live = False
+        self.epoch += 1
+        self.lanes = dict.fromkeys(busy, _BUSY)
+        for queue in (self.ready, self.loose, self.due):
+            queue.clear()
+        self.parked.clear()
+        self.due_since = float("inf")
+        self.held_events = self.held_bytes = self.out = 0
+
+
+_BUSY: Final = _Busy()
+_LOOSE: Final = object()
+
+
+class Lanes(Generic[W]):
+    """The waiting, parked and running events of one process.
+
+    `run_limit` is the most events of a run. `spread` keeps loose events from piling up in few runs: a run takes at most
+    that fraction of those that wait (the number of handlers running at once is a good value).
+    """
+
+    def __init__(self, run_limit: int = 64, spread: int = 8) -> None:
+        if run_limit < 1 or spread < 1:
+            raise ValueError("run_limit and spread are at least 1")
+        self._run_limit = run_limit
+        self._spread = spread
+        self._homes: dict[Source, _Home[W]] = {}
+        self._turn: deque[_Home[W]] = deque()  # partitions with something to give, the next one first
+        self._heap: list[tuple[float, int, _Parked[W]]] = []
+        self._sequence = 0  # keeps equal times in the order of parking, and the heap from comparing events
+        self._waiting = 0
+        self._parked = 0
+        self._out = 0
+
+    @property
+    def waiting(self) -> int:
+        """Events that are neither out nor parked, whether or not their lane is free."""
+        return self._waiting
+
+    @property
+    def parked(self) -> int:
+        """Events that wait for their time; those behind them count as waiting."""
+        return self._parked
+
+    @property
+    def out(self) -> int:
+        """Events in runs that are out, without those of dropped partitions."""
+        return self._out
+
+    def held(self, source: Source) -> tuple[int, int]:
+        """Events and bytes of a partition that are waiting, parked or out: what its window is measured by."""
+        home = self._homes.get(source)
+        return (home.held_events, home.held_bytes) if home else (0, 0)
+
+    def waiting_of(self, source: Source) -> int:
+        """Events of a partition that are waiting or parked, not out."""
+        home = self._homes.get(source)
+        return home.held_events - home.out if home else 0
+
+    def add(self, works: Iterable[W]) -> None:
+        """Append events to their lanes, in the order given."""
+        home: _Home[W] | None = None
+        for work in works:
+            source = work.source
+            if home is None or home.source != source:
+                home = self._homes.get(source) or self._homes.setdefault(source, _Home(source))
+            home.held_events += 1
+            home.held_bytes += work.size
+            self._waiting += 1
+            lane = work.lane
+            if lane is None:
+                if not home.loose:
+                    home.ready.append(_LOOSE)
+                home.loose.append(work)
+            else:
+                entry = home.lanes.get(lane)
+                if entry is None:
+                    home.lanes[lane] = work
+                    home.ready.append(lane)
+                elif isinstance(entry, _Lane):
+                    entry.queue.append(work)
+                elif entry is _BUSY:
+                    home.lanes[lane] = _Lane(deque((work,)), resting=True)
+                else:
+                    home.lanes[lane] = _Lane(deque((cast(W, entry), work)))
+            if not home.listed:
+                self._list(home)
+
+    def take(self, limit: int, now: float) -> list[Run[W]]:
+        """Up to `limit` events as runs: parked ones whose time has come first, partitions and lanes in turn."""
+        self._collect_due(now)
+        runs: list[Run[W]] = []
+        turn = self._turn
+        quantum = max(1, -(-limit // len(turn))) if turn else 0
+        while turn and limit > 0:
+            home = turn.popleft()
+            limit -= self._take_from(home, quantum, limit, runs)
+            if home.due or home.ready:
+                turn.append(home)
+            else:
+                home.listed = False
+        return runs
+
+    def finish(self, run: Run[W]) -> None:
+        """All events of the run are settled: its lane is free. Raises ValueError for a run that isn't out."""
+        self.give_back(run, ())
+
+    def give_back(self, run: Run[W], rest: Sequence[W]) -> None:
+        """Some events of the run weren't run: `rest`, in their order, goes back to the head of the lane.
+
+        The run's other events count as settled. If the partition was dropped, nothing comes back, but the lane is free.
+        Raises ValueError for a run that isn't out.
+        """
+        kept = self._take_in(run, rest)
+        if run.lane is None:
+            self._loosen(run._home, kept)
+        else:
+            self._free(run._home, run.lane, kept)
+
+    def park(self, run: Run[W], rest: Sequence[W], until: float) -> None:
+        """The first event of `rest` waits until `until`; the others go back to the head of the lane, behind it.
+
+        `take` then gives it out alone, and what is behind it only after that. Behind a loose event nothing waits.
+        The run's other events count as settled. If the partition was dropped, nothing comes back, but the lane is free.
+        Raises ValueError for a run that isn't out, or when there is nothing to park.
+        """
+        if not rest:
+            raise ValueError("there is nothing to park in an empty rest")
+        if run.dropped:
+            self.give_back(run, ())
+            return
+        kept, home = self._take_in(run, rest), run._home
+        parked = _Parked(home, run.lane, kept[0])
+        if run.lane is None:
+            self._loosen(home, kept[1:])
+        else:
+            entry = home.lanes[run.lane]
+            lane = home.lanes[run.lane] = entry if isinstance(entry, _Lane) else _Lane(deque(), True)
+            lane.queue.extendleft(reversed(kept[1:]))
+            lane.parked = parked
+        home.parked.add(parked)
+        self._sequence += 1
+        heappush(self._heap, (until, self._sequence, parked))
+        self._waiting -= 1
+        self._parked += 1
+
+    def next_due(self) -> float | None:
+        """When the next parked event wants to be taken, or None. In the past when one is waiting to be taken."""
+        while self._heap and not self._heap[0][2].live:
+            heappop(self._heap)
+        waiting = self._heap[0][0] if self._heap else None
+        return min((home.due_since for home in self._turn if home.due), default=waiting)
+
+    def drop(self, source: Source) -> list[W]:
+        """The partition was taken away: remove its waiting and parked events and return them, each lane in order.
+
+        Runs that are out stay out. Should the partition come back before they are finished, their lanes stay busy until
+        then, so that an event never runs beside itself.
+        """
+        home = self._homes.get(source)
+        if home is None:
+            return []
+        works: list[W] = [parked.work for parked in home.parked if parked.lane is None]
+        busy: list[Hashable] = []
+        for lane, entry in home.lanes.items():
+            if isinstance(entry, _Lane):
+                if entry.parked:
+                    works.append(entry.parked.work)
+                elif entry.resting:
+                    busy.append(lane)
+                works.extend(entry.queue)
+            elif entry is _BUSY:
+                busy.append(lane)
+            else:
+                works.append(cast(W, entry))
+        works.extend(home.loose)
+        self._waiting -= len(works) - len(home.parked)
+        self._parked -= len(home.parked)
+        self._out -= home.out
+        home.empty(busy)
+        self._forget_if_unused(home)
+        return works
+
+    def _list(self, home: _Home[W]) -> None:
+        if not home.listed and (home.due or home.ready):
+            home.listed = True
+            self._turn.append(home)
+
+    def _collect_due(self, now: float) -> None:
+        heap = self._heap
+        while heap and heap[0][0] <= now:
+            until, _, parked = heappop(heap)
+            if parked.live:
+                parked.home.due.append(parked)
+                parked.home.due_since = min(parked.home.due_since, until)
+                self._list(parked.home)
+
+    def _take_from(self, home: _Home[W], quantum: int, limit: int, runs: list[Run[W]]) -> int:
+        """Give out runs of one partition until `quantum` events are reached, never more than `limit`."""
+        given = 0
+        while home.due and given < quantum and given < limit:
+            runs.append(self._run_of_due(home))
+            given += 1
+        were_parked = given
+        ready, lanes = home.ready, home.lanes
+        while ready and given < quantum and given < limit:
+            key = ready.popleft()
+            if key is _LOOSE:
+                works = self._pop(home.loose, min(limit - given, -(-len(home.loose) // self._spread)))
+                if home.loose:
+                    ready.append(_LOOSE)
+                key = None
+            else:
+                entry = lanes[key]
+                if isinstance(entry, _Lane):
+                    works = self._pop(entry.queue, limit - given)
+                    entry.resting = True
+                else:
+                    works = [cast(W, entry)]
+                    lanes[key] = _BUSY
+            runs.append(Run(works, key, home))
+            given += len(works)
+        home.out += given
+        self._out += given
+        self._waiting -= given - were_parked
+        return given
+
+    def _run_of_due(self, home: _Home[W]) -> Run[W]:
+        parked = home.due.popleft()
+        if not home.due:
+            home.due_since = float("inf")
+        home.parked.remove(parked)
+        self._parked -= 1
+        if parked.lane is not None:
+            lane = home.lanes[parked.lane]
+            assert isinstance(lane, _Lane)
+            lane.parked = None
+        return Run([parked.work], parked.lane, home)
+
+    def _pop(self, queue: deque[W], most: int) -> list[W]:
+        return [queue.popleft() for _ in range(min(most, len(queue), self._run_limit))]
+
+    def _take_in(self, run: Run[W], rest: Sequence[W]) -> Sequence[W]:
+        """Book a run as no longer out. Returns what of `rest` is still ours."""
+        if not run._out or len(rest) > len(run.works):
+            raise ValueError(f"{run!r} isn't out, or more is given back than it had")
+        run._out = False
+        if run.dropped:
+            return ()
+        home, events = run._home, len(run.works)
+        home.out -= events
+        self._out -= events
+        self._waiting += len(rest)
+        home.held_events -= events - len(rest)
+        home.held_bytes -= sum(work.size for work in run.works) - sum(work.size for work in rest)
+        return rest
+
+    def _free(self, home: _Home[W], key: Hashable, rest: Sequence[W]) -> None:
+        entry = home.lanes[key]
+        if isinstance(entry, _Lane):
+            entry.queue.extendleft(reversed(rest))
+            entry.resting = False
+        elif rest:
+            entry = home.lanes[key] = _Lane(deque(rest))
+        if isinstance(entry, _Lane) and entry.queue:
+            home.ready.append(key)
+            self._list(home)
+            return
+        del home.lanes[key]
+        if home.epoch:
+            self._forget_if_unused(home)
+
+    def _loosen(self, home: _Home[W], works: Sequence[W]) -> None:
+        if works and not home.loose:
+            home.ready.append(_LOOSE)
+        home.loose.extendleft(reversed(works))
+        self._list(home)
+
+    def _forget_if_unused(self, home: _Home[W]) -> None:
+        # A partition that was dropped is kept only for the sake of lanes whose run is still out.
+        if not home.lanes and not home.held_events and self._homes.get(home.source) is home:
+            del self._homes[home.source]
