@@ -51,6 +51,8 @@ class ConsoleSettings(BaseSettings):
     """The least severe log lines to write."""
     quickstart_dir: Path = Field(BASE_DIR / ".quickstart", validation_alias="QUICKSTART_DIR")
     """Where the quickstart keeps what it makes."""
+    quickstart_traffic: bool = Field(True, validation_alias="QUICKSTART_TRAFFIC")
+    """Whether the quickstart's demo shop has customers; 0 leaves them out."""
 
     secure_cookies: bool | None = None
     """Whether cookies travel over HTTPS only; by default in production."""
