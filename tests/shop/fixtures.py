@@ -78,17 +78,10 @@ def open_shop(
     to the services of the test.
     """
     prefix = unique("test")
-    monkeypatch.setattr(catalog, "_topics", catalog.topics())
-    monkeypatch.setattr(catalog, "_groups", catalog.groups())
-    monkeypatch.setattr(handlers, "registry", handlers.Registry())
+    _forget_afterwards(monkeypatch)
     shutil.copy(migrated_database, tmp_path / "db.sqlite3")
-    env = {
-        **_environment(tmp_path),
-        "KAFKA_BROKERS": kafka.bootstrap,
-        "REDIS_URL": redis_url,
-        "BUS_REDIS_PREFIX": prefix,
-        **SETTINGS,
-    }
+    services = {"KAFKA_BROKERS": kafka.bootstrap, "REDIS_URL": redis_url, "BUS_REDIS_PREFIX": prefix}
+    env = {**_environment(tmp_path), **services, **SETTINGS}
 
     def open_it(
         groups: Sequence[str] = ("billing",),
@@ -136,6 +129,15 @@ def start_worker(tmp_path: Path) -> Iterator[Callable[..., Worker]]:
     yield start
     for worker in workers:
         worker.sigkill()
+
+
+def _forget_afterwards(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a test adds to catalog and handlers isn't there for the next one."""
+    monkeypatch.setattr(catalog, "_topics", catalog.topics())
+    monkeypatch.setattr(catalog, "_groups", catalog.groups())
+    # In place: other modules hold the registry itself.
+    monkeypatch.setattr(handlers.registry, "_handlers", {})
+    monkeypatch.setattr(handlers.registry, "conflicts", [])
 
 
 def _environment(folder: Path) -> dict[str, str]:
