@@ -1,4 +1,4 @@
-"""The ASGI application."""
+"""The ASGI application: the API and the pages, each with a middleware chain of its own."""
 
 from __future__ import annotations
 
@@ -8,4 +8,21 @@ from django.core.asgi import get_asgi_application
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "eventconsole.settings")
 
-application = get_asgi_application()
+# Sets Django up, so it comes before whatever imports models.
+pages = get_asgi_application()
+
+from eventconsole.api.asgi import ApiHandler, Receive, Scope, Send  # noqa: E402
+
+api = ApiHandler()
+
+
+async def application(scope: Scope, receive: Receive, send: Send) -> None:
+    """Send each connection where it belongs. The API's documentation is a page: it asks for a login."""
+    if scope["type"] == "websocket":
+        # A handshake that is closed instead of accepted is refused.
+        await receive()
+        await send({"type": "websocket.close", "code": 4404})
+    elif scope["path"].startswith("/api/") and scope["path"] != "/api/docs":
+        await api(scope, receive, send)
+    else:
+        await pages(scope, receive, send)
