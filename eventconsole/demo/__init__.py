@@ -1,0 +1,1 @@
+"""The demo shop: services that handle the specification's events, and customers who cause them."""
