@@ -14,7 +14,7 @@ _COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 _LEVEL = re.compile(r"\[(debug|info|notset|warning|error|critical|exception)\s*\]|^%([0-7])\|", re.IGNORECASE)
 _LOUD = {"warning", "error", "critical", "exception"}
 _LOUDEST_QUIET_SYSLOG_LEVEL = 5
-_MAX_LINES = 12
+_MAX_LINES = 40
 _WINDOW_SECONDS = 10.0
 _MAX_FILE_BYTES = 5 * 1024 * 1024
 _MAX_LINE_BYTES = 64 * 1024
@@ -80,7 +80,7 @@ class Output:
         return self._is_loud
 
     def _say_rarely(self, text: str, now: float) -> None:
-        """A program in trouble says the same a thousand times; here it gets a dozen lines in ten seconds."""
+        """A program in trouble says the same a thousand times; here it gets forty lines in ten seconds."""
         if len(self._said) == _MAX_LINES and now - self._said[0] < _WINDOW_SECONDS:
             self._held_back += 1
             return

@@ -7,6 +7,7 @@ import signal
 import subprocess
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import IO
 
 from bus.embedded.tether import tethered
@@ -28,6 +29,8 @@ class Program:
     """Whether it runs our code, and so has to start again when a file of it changes."""
     inherits: tuple[int, ...] = ()
     """File descriptors that it gets from us."""
+    folder: Path | None = None
+    """Where it runs; where we run, unless given."""
 
 
 class Child:
@@ -41,6 +44,7 @@ class Child:
         self.started_at = now
         self._process = subprocess.Popen(
             tethered(list(program.command)),
+            cwd=program.folder,
             env={**os.environ, **program.environment},
             bufsize=0,
             stdin=subprocess.DEVNULL,

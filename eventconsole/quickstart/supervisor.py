@@ -67,6 +67,8 @@ class Supervisor:
         self._warden: subprocess.Popen[bytes] | None = None
         self.is_strict = True
         """Whether a program that keeps dying raises StartError: so until all is ready."""
+        self.is_hurried = False
+        """Whether programs that are asked to stop get no time for it. A signal handler may set it."""
 
     def start(self, program: Program) -> None:
         """Start a program; the same name again takes its predecessor's place."""
@@ -174,8 +176,9 @@ class Supervisor:
         seat.child.ask_to_stop()
         deadline = self._clock() + seat.program.grace
         while not self._has_ended(seat):
-            if self._clock() >= deadline:
-                self._say(f"{seat.program.name} didn't stop within {seat.program.grace:g} s and was killed")
+            if self.is_hurried or self._clock() >= deadline:
+                if not self.is_hurried:
+                    self._say(f"{seat.program.name} didn't stop within {seat.program.grace:g} s and was killed")
                 seat.child.signal(signal.SIGKILL)
                 deadline = float("inf")
             self._pump(0.02)
