@@ -37,6 +37,8 @@ MAX_KEY_BYTES = 1024
 _PRIORITIES = frozenset(Priority)
 # orjson reads integers beyond 64 bits as floats; whatever could be one takes Python's own, exact path.
 _LONG_NUMBER = re.compile(rb"[0-9]{19}")
+_SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
+_LABELS = ("eventId", "eventType", "timestamp", "version", "priority", "source", "correlationId", "userId")
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,13 +106,28 @@ def encode(event: Event) -> bytes:
 
 def _encode_exactly(envelope: dict[str, Any]) -> bytes:
     try:
-        return json.dumps(envelope, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode()
+        value = json.dumps(envelope, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode()
     except UnicodeEncodeError:
         raise InvalidEventError("data", "holds a lone surrogate, which is no Unicode text") from None
     except RecursionError:
         raise InvalidEventError("data", "is nested too deeply") from None
     except (TypeError, ValueError) as error:
         raise InvalidEventError("data", f"{error}; allowed is what JSON can hold") from None
+    _refuse_other_keys(envelope["data"], "data")  # Python's JSON makes text of them: 1 and "1" would become one member
+    return value
+
+
+def _refuse_other_keys(value: object, path: str) -> None:
+    stack: list[tuple[object, str]] = [(value, path)]
+    while stack:
+        item, where = stack.pop()
+        if isinstance(item, Mapping):
+            for key, inner in item.items():
+                if not isinstance(key, str):
+                    raise InvalidEventError(where, f"the key {key!r:.60} is a {type(key).__name__}, allowed is text")
+                stack.append((inner, f"{where}.{key}"))
+        elif isinstance(item, list | tuple):
+            stack.extend((inner, f"{where}[{index}]") for index, inner in enumerate(item))
 
 
 def refuse_non_finite(value: object, path: str) -> None:
@@ -141,6 +158,10 @@ def decode(value: bytes | None) -> Event:
     if "data" not in envelope:
         raise EnvelopeError("the value has no data")
     get = found.get
+    for name in _LABELS:
+        label = get(name)
+        if label is not None and type(label) is not str:
+            raise EnvelopeError(f"metadata.{name} is a {_kind(label)}, not text")
     metadata = Metadata(
         get("eventId") or "",
         get("eventType") or "",
@@ -161,7 +182,7 @@ def parse(value: bytes | None) -> Any:
         raise EnvelopeError("the value is null")
     try:
         if _LONG_NUMBER.search(value):
-            return json.loads(value, parse_constant=_refuse_constant)
+            return _parse_exactly(value)
         return orjson.loads(value)
     except RecursionError:
         raise EnvelopeError("the value is nested too deeply") from None
@@ -169,30 +190,30 @@ def parse(value: bytes | None) -> Any:
         raise EnvelopeError(f"the value is not JSON: {error}") from None
 
 
+def _parse_exactly(value: bytes) -> Any:
+    """As strict as orjson: only UTF-8 without a byte order mark, only finite numbers, no lone surrogates."""
+    found = json.loads(value.decode(), parse_constant=_refuse_constant, parse_float=_finite)
+    if _SURROGATE.search(value):
+        json.dumps(found, ensure_ascii=False).encode()
+    return found
+
+
 def _refuse_constant(constant: str) -> None:
     raise ValueError(f"{constant} is not JSON")
 
 
+def _finite(number: str) -> float:
+    found = float(number)
+    if math.isinf(found):
+        raise ValueError(f"{number:.40} is too large for a floating-point number")
+    return found
+
+
 def _check_metadata(metadata: Metadata) -> None:
-    for name, label in (
-        ("eventId", metadata.event_id),
-        ("eventType", metadata.event_type),
-        ("timestamp", metadata.timestamp),
-        ("version", metadata.version),
-    ):
-        if type(label) is not str:
-            raise EnvelopeError(f"metadata.{name} is a {_kind(label)}, not text")
     if len(metadata.event_id) > MAX_EVENT_ID or not (metadata.event_id == "" or metadata.event_id.isprintable()):
         raise EnvelopeError(f"metadata.eventId is not 1 to {MAX_EVENT_ID} printable characters")
     if metadata.priority not in _PRIORITIES:
         raise EnvelopeError(f"metadata.priority is {metadata.priority!r:.60}, allowed are {', '.join(Priority)}")
-    for name, optional in (
-        ("source", metadata.source),
-        ("correlationId", metadata.correlation_id),
-        ("userId", metadata.user_id),
-    ):
-        if optional is not None and type(optional) is not str:
-            raise EnvelopeError(f"metadata.{name} is a {_kind(optional)}, not text")
 
 
 def _kind(value: object) -> str:
