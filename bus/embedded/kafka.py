@@ -124,7 +124,10 @@ class EmbeddedKafka:
         library.create_topic(self._cluster, name, partitions, replication or min(3, self.brokers))
 
     def set_broker_down(self, down: bool, broker: int | None = None) -> None:
-        """Take one broker (1, 2, …) or all away, or bring them back where they were, with what they stored."""
+        """Take one broker (1, 2, …) or all away, or bring them back where they were, with what they stored.
+
+        Nobody takes over the partitions of one that is away.
+        """
         library = self._controls()
         for number in [broker] if broker else range(1, self.brokers + 1):
             library.set_down(self._cluster, number, down)

@@ -45,9 +45,9 @@ def consumer(bootstrap: str, **config: Any) -> Consumer:
     )
 
 
-def delivery(client: Producer, topic: str, value: bytes) -> KafkaError | None:
+def delivery(client: Producer, topic: str, value: bytes, **where: Any) -> KafkaError | None:
     outcome: list[KafkaError | None] = []
-    client.produce(topic, value, on_delivery=lambda error, _: outcome.append(error))
+    client.produce(topic, value, on_delivery=lambda error, _: outcome.append(error), **where)
     client.flush(10)
     return outcome[0]
 
@@ -137,8 +137,17 @@ def test_several_brokers_share_one_cluster() -> None:
         metadata = producer(kafka.bootstrap).list_topics("orders", timeout=10)
         assert len(metadata.brokers) == 3
         assert [len(partition.replicas) for partition in metadata.topics["orders"].partitions.values()] == [3] * 4
-        kafka.set_broker_down(True, broker=1)
-        assert delivery(producer(kafka.bootstrap), "orders", b"one") is None
+
+
+def test_partitions_of_a_broker_that_is_down_wait_for_it_and_others_do_not() -> None:
+    with EmbeddedKafka(brokers=3, topics=["orders"]) as kafka:
+        client = producer(kafka.bootstrap, **{"message.timeout.ms": 1000})
+        partitions = client.list_topics("orders", timeout=10).topics["orders"].partitions.values()
+        leader = next(iter(partitions)).leader
+        kafka.set_broker_down(True, broker=leader)
+        for partition in partitions:
+            error = delivery(client, "orders", b"one", partition=partition.id)
+            assert (error is None) == (partition.leader != leader)
 
 
 def test_no_broker_is_refused() -> None:
