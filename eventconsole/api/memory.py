@@ -42,6 +42,10 @@ class DatabaseThreads:
         """Run `ask` on one of the threads."""
         return self._pool.submit(_with_connection, ask)
 
+    def close(self) -> None:
+        """End the threads once they have done what they were given."""
+        self._pool.shutdown()
+
     async def ask(self, ask: Callable[[], T], timeout: float = LOOKUP_SECONDS) -> T:
         """The answer of `ask`. Raises DatabaseUnavailableError when there is none in `timeout` seconds."""
         try:
@@ -80,12 +84,14 @@ class TokenMemory:
         note: Callable[[int, datetime], None] = tokens.note_use,
         monotonic: Callable[[], float] = time.monotonic,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
+        timeout: float = LOOKUP_SECONDS,
     ) -> None:
         self._threads = threads
         self._load = load
         self._note = note
         self._monotonic = monotonic
         self._now = now
+        self._timeout = timeout
         self._memories: OrderedDict[str, _Memory] = OrderedDict()
 
     async def caller(self, token: str) -> Caller | None:
@@ -102,17 +108,13 @@ class TokenMemory:
         self._note_use(memory)
         return memory.caller
 
-    def forget(self) -> None:
-        """Forget everything; for tests."""
-        self._memories.clear()
-
     async def _ask(self, digest: str, memory: _Memory | None) -> _Memory | None:
         at = self._monotonic()
         if memory is not None:
             # Set before asking: calls that come meanwhile go by memory instead of asking as well.
             memory.asked_at = at
         try:
-            caller = await self._threads.ask(lambda: self._load(digest))
+            caller = await self._threads.ask(lambda: self._load(digest), self._timeout)
         except DatabaseUnavailableError:
             if memory is None or at - memory.confirmed_at > GOOD_SECONDS:
                 self._memories.pop(digest, None)
