@@ -163,6 +163,11 @@ class Lanes(Generic[W]):
         """Events in runs that are out, without those of dropped partitions."""
         return self._out
 
+    @property
+    def has_ready(self) -> bool:
+        """Whether `take` would give something out even if no time passed."""
+        return bool(self._turn)
+
     def held(self, source: Source) -> tuple[int, int]:
         """Events and bytes of a partition that are waiting, parked or out: what its window is measured by."""
         home = self._homes.get(source)
@@ -254,11 +259,23 @@ class Lanes(Generic[W]):
             lane = home.lanes[run.lane] = entry if isinstance(entry, _Lane) else _Lane(deque(), True)
             lane.queue.extendleft(reversed(kept[1:]))
             lane.parked = parked
-        home.parked.add(parked)
-        self._sequence += 1
-        heappush(self._heap, (until, self._sequence, parked))
-        self._waiting -= 1
-        self._parked += 1
+        self._park(parked, until)
+
+    def scatter(self, run: Run[W], parked: Sequence[tuple[W, float]], rest: Sequence[W]) -> None:
+        """Park several events of a run of loose events, each until its own time; `rest` goes back to be taken again.
+
+        The run's other events count as settled. Raises ValueError for a run that isn't out, or of a keyed lane.
+        """
+        if run.lane is not None:
+            raise ValueError("events of one lane wait behind each other: park the first, with the rest behind it")
+        if run.dropped:
+            self.give_back(run, ())
+            return
+        works = [work for work, _ in parked]
+        self._take_in(run, [*works, *rest])
+        self._loosen(run._home, rest)
+        for work, until in parked:
+            self._park(_Parked(run._home, None, work), until)
 
     def next_due(self) -> float | None:
         """When the next parked event wants to be taken, or None. In the past when one is waiting to be taken."""
@@ -296,6 +313,13 @@ class Lanes(Generic[W]):
         home.empty(busy)
         self._forget_if_unused(home)
         return works
+
+    def _park(self, parked: _Parked[W], until: float) -> None:
+        parked.home.parked.add(parked)
+        self._sequence += 1
+        heappush(self._heap, (until, self._sequence, parked))
+        self._waiting -= 1
+        self._parked += 1
 
     def _list(self, home: _Home[W]) -> None:
         if not home.listed and (home.due or home.ready):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Protocol
+from typing import Protocol, cast
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
@@ -71,13 +71,18 @@ class RecordConsumer:
         Raises BrokerUnavailableError for an error that this consumer can't recover from.
         """
         records: list[Record] = []
-        for message in self._consumer.consume(count, timeout):
+        for message in self._messages(count, timeout):
             error = message.error()
             if error is None:
-                records.append(message)
+                records.append(cast(Record, message))
             else:
                 self._report(message, error)
         return records
+
+    def _messages(self, count: int, timeout: float) -> list[Message]:
+        # Asked for many, the library waits until it has them all; one, and what is there beside it, costs no wait.
+        first = self._consumer.poll(timeout)
+        return [] if first is None else [first, *self._consumer.consume(count - 1, 0)]
 
     def pause(self, partitions: Iterable[Partition]) -> None:
         """Stop fetching these partitions; polling goes on."""
@@ -97,7 +102,10 @@ class RecordConsumer:
             return
         positions = [TopicPartition(topic, partition, offset) for (topic, partition), offset in offsets.items()]
         try:
-            self._consumer.commit(offsets=positions, asynchronous=not wait)
+            if wait:
+                self._consumer.commit(offsets=positions, asynchronous=False)
+            else:
+                self._consumer.commit(offsets=positions, asynchronous=True)
         except KafkaException as error:
             self._commit_failed(error.args[0])
 

@@ -1,0 +1,189 @@
+"""The handler threads and the event loop of a worker process, shared by all its groups.
+
+A dispatcher gives runs of events in as `Job`s and gets each back through its `done` callback. While one dispatcher has
+the process to itself (`Gate.try_alone`), the others give nothing in: so an event that is suspected of killing its
+worker dies, if it does, in nobody's company.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+
+from django.db import close_old_connections
+
+from bus.consumer.executor import NOT_RUN, Executor, Outcome, Result
+from bus.consumer.lanes import Run
+from bus.consumer.work import Work
+
+_CLEAN_UP_EVERY_SECONDS = 1.0
+
+
+class Job:
+    """Events of one run that may be handled now, and, once done, their outcomes.
+
+    A keyed run ends with the first event that isn't handled, because those behind it have to wait for it. `stop` may be
+    set at any time: what hasn't started then isn't run.
+    """
+
+    __slots__ = (
+        "_executor",
+        "_on_done",
+        "began",
+        "blocked",
+        "current",
+        "is_async",
+        "outcomes",
+        "reported_stuck",
+        "run",
+        "stop",
+        "works",
+    )
+
+    def __init__(
+        self, run: Run[Work], works: Sequence[Work], executor: Executor, on_done: Callable[[Job], None]
+    ) -> None:
+        self.run = run
+        self.works = works
+        self.outcomes: list[Outcome] = []
+        self.blocked: list[tuple[Work, float]] = []  # events of the run that may not be handled before a time
+        self.stop = False
+        self.reported_stuck = False
+        self.current: Work | None = None
+        self.began = 0.0
+        handler = works[0].handler
+        self.is_async = handler is not None and handler.is_async and not handler.exactly_once
+        self._executor = executor
+        self._on_done = on_done
+
+    def perform(self, clock: Callable[[], float]) -> None:
+        """Handle the events one after the other on this thread."""
+        for work in self.works:
+            if self.stop:
+                break
+            self.began = clock()
+            self.current = work
+            if not self._goes_on_after(self._executor.run(work)):
+                break
+        self._finish()
+
+    async def aperform(self, clock: Callable[[], float]) -> None:
+        """The same on the event loop."""
+        for work in self.works:
+            if self.stop:
+                break
+            self.began = clock()
+            self.current = work
+            if not self._goes_on_after(await self._executor.arun(work)):
+                break
+        self._finish()
+
+    def _goes_on_after(self, outcome: Outcome) -> bool:
+        self.outcomes.append(outcome)
+        return self.run.lane is None or outcome.result is Result.HANDLED or outcome.result is Result.SKIPPED
+
+    def _finish(self) -> None:
+        self.current = None
+        self.outcomes += [NOT_RUN] * (len(self.works) - len(self.outcomes))
+        self._on_done(self)
+
+
+class Gate:
+    """Who may run handlers in this process: every dispatcher, or one alone."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._running: dict[object, int] = {}
+        self._alone: object | None = None
+
+    def enter(self, who: object, jobs: int) -> bool:
+        """Whether `who` may give in this many jobs now; they count as running until they `leave`."""
+        with self._lock:
+            if self._alone not in (None, who):
+                return False
+            self._running[who] = self._running.get(who, 0) + jobs
+            return True
+
+    def leave(self, who: object, jobs: int) -> None:
+        """So many jobs of `who` are done."""
+        with self._lock:
+            self._running[who] -= jobs
+
+    def try_alone(self, who: object) -> bool:
+        """Ask for the process; True once nothing runs in it. The others give nothing in from the first asking on."""
+        with self._lock:
+            if self._alone is None:
+                self._alone = who
+            return self._alone is who and not any(self._running.values())
+
+    def end_alone(self, who: object) -> None:
+        """Let the others go on."""
+        with self._lock:
+            if self._alone is who:
+                self._alone = None
+
+
+class Pool:
+    """Up to `concurrency` threads for sync handlers and one event loop for async ones, started when first needed."""
+
+    def __init__(self, concurrency: int, *, clock: Callable[[], float] = time.monotonic) -> None:
+        self.concurrency = concurrency
+        self.gate = Gate()
+        self.clock = clock
+        self._jobs: deque[Job] = deque()
+        self._changed = threading.Condition()
+        self._threads: list[threading.Thread] = []
+        self._idle = 0
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def submit(self, jobs: Sequence[Job]) -> None:
+        """Have jobs performed, in the order given as far as threads are free."""
+        sync = [job for job in jobs if not job.is_async]
+        for job in jobs:
+            if job.is_async:
+                self._event_loop().call_soon_threadsafe(self._start, job)
+        if not sync:
+            return
+        with self._changed:
+            self._jobs.extend(sync)
+            wanted = min(self.concurrency, len(self._threads) - self._idle + len(self._jobs))
+            while len(self._threads) < wanted:
+                thread = threading.Thread(target=self._work, name=f"bus-handler-{len(self._threads)}", daemon=True)
+                self._threads.append(thread)
+                thread.start()
+            self._changed.notify(len(sync))
+
+    def _work(self) -> None:
+        jobs, clock = self._jobs, self.clock
+        cleaned = clock()
+        while True:
+            try:
+                job = jobs.popleft()
+            except IndexError:
+                with self._changed:
+                    # Jobs come in under the lock: either they are seen here, or the notification is.
+                    if not jobs:
+                        self._idle += 1
+                        self._changed.wait()
+                        self._idle -= 1
+                continue
+            if clock() - cleaned > _CLEAN_UP_EVERY_SECONDS:
+                close_old_connections()
+                cleaned = clock()
+            job.perform(clock)
+
+    def _event_loop(self) -> asyncio.AbstractEventLoop:
+        with self._changed:
+            if self._loop is None:
+                self._loop = asyncio.new_event_loop()
+                threading.Thread(target=self._loop.run_forever, name="bus-async-handlers", daemon=True).start()
+            return self._loop
+
+    def _start(self, job: Job) -> None:
+        task = asyncio.ensure_future(job.aperform(self.clock))
+        self._tasks.add(task)  # the loop itself keeps only a weak reference
+        task.add_done_callback(self._tasks.discard)

@@ -1,0 +1,155 @@
+"""One event on its way through a worker."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Mapping
+from typing import Any
+
+from pydantic import ValidationError
+
+from bus import catalog, deadletters
+from bus.deadletters import Origin
+from bus.envelope import EVENT_ID, Event, Metadata, decode, derived_event_id, timestamp
+from bus.errors import EnvelopeError
+from bus.handlers import Handler
+from bus.kafka.consumer import Record
+from bus.ledger import Attempt
+
+
+class Work:
+    """A record taken in: what it says, who handles it, and what the ledger knows of it.
+
+    `problem` is set instead of `event` when the record can't be read. `number` is the ledger call that claimed it.
+    """
+
+    __slots__ = (
+        "attempts",
+        "crashes",
+        "event",
+        "event_id",
+        "generation",
+        "handler",
+        "history",
+        "lane",
+        "number",
+        "offset",
+        "problem",
+        "record",
+        "size",
+        "source",
+        "suspect",
+        "topic",
+    )
+
+    def __init__(
+        self,
+        record: Record,
+        source: tuple[str, int],
+        offset: int,
+        topic: str,
+        lane: Hashable | None,
+        size: int,
+        event_id: str,
+        generation: int,
+        event: Event | None,
+        problem: EnvelopeError | None,
+        handler: Handler | None,
+    ) -> None:
+        self.record = record
+        self.source = source
+        self.offset = offset
+        self.topic = topic
+        self.lane = lane
+        self.size = size
+        self.event_id = event_id
+        self.generation = generation
+        self.event = event
+        self.problem = problem
+        self.handler = handler
+        self.number = 0
+        self.attempts = 0
+        self.crashes = 0
+        self.suspect = False
+        self.history: tuple[Attempt, ...] = ()
+
+
+class Decoder:
+    """Turns the records of one group into work."""
+
+    def __init__(self, group: str, handlers: Mapping[str, Handler]) -> None:
+        self._replay_topic = catalog.replay_topic(group)
+        self._handlers = handlers
+        self._models: dict[str, Any] = {
+            name: topic.model for name, topic in catalog.topics().items() if topic.model is not None
+        }
+
+    def decode(self, record: Record, source: tuple[str, int]) -> Work:
+        """Never raises for what a record holds: a record that can't be read is work with a `problem`."""
+        key, value, offset = record.key(), record.value(), record.offset()
+        size = len(value or b"") + len(key or b"")
+        if source[0] == self._replay_topic:
+            return self._replayed(record, source, offset, size)
+        topic = source[0]
+        event, problem = self._read(topic, record, value, source, offset)
+        event_id = event.metadata.event_id if event else derived_event_id(*source, offset)
+        return Work(record, source, offset, topic, key, size, event_id, 0, event, problem, self._handlers.get(topic))
+
+    def _replayed(self, record: Record, source: tuple[str, int], offset: int, size: int) -> Work:
+        headers = record.headers() or []
+        origin = deadletters.origin_of(headers) or Origin(*source, offset)
+        event, problem = self._read(
+            origin.topic, record, record.value(), (origin.topic, origin.partition), origin.offset
+        )
+        event_id = (
+            _text(dict(headers).get(EVENT_ID))
+            or (event.metadata.event_id if event else "")
+            or derived_event_id(origin.topic, origin.partition, origin.offset)
+        )
+        topic, generation = origin.topic, deadletters.generation_of(headers) or 1
+        # A lane has one handler, so the origin's topic is part of it; without a key it is the event's alone.
+        key = record.key()
+        lane = (topic, offset if key is None else key)
+        return Work(
+            record, source, offset, topic, lane, size, event_id, generation, event, problem, self._handlers.get(topic)
+        )
+
+    def _read(
+        self, topic: str, record: Record, value: bytes | None, origin: tuple[str, int], offset: int
+    ) -> tuple[Event | None, EnvelopeError | None]:
+        try:
+            event = decode(value)
+        except EnvelopeError as problem:
+            return None, problem
+        metadata = event.metadata
+        if not (metadata.event_id and metadata.event_type and metadata.timestamp):
+            event = Event(_completed(metadata, topic, record, origin, offset), event.data)
+        model = self._models.get(topic)
+        if model is not None:
+            try:
+                model.__pydantic_validator__.validate_python(event.data)
+            except ValidationError as error:
+                return event, EnvelopeError(f"data doesn't fit the schema of {topic}: {_first(error)}")
+        return event, None
+
+
+def _completed(metadata: Metadata, topic: str, record: Record, origin: tuple[str, int], offset: int) -> Metadata:
+    """A foreign producer may leave out what the position in Kafka tells as well."""
+    return Metadata(
+        metadata.event_id or derived_event_id(*origin, offset),
+        metadata.event_type or topic,
+        metadata.timestamp or timestamp(max(record.timestamp()[1], 0)),
+        metadata.version,
+        metadata.priority,
+        metadata.source,
+        metadata.correlation_id,
+        metadata.user_id,
+    )
+
+
+def _first(error: ValidationError) -> str:
+    detail = error.errors(include_url=False, include_input=False)[0]
+    return f"{'.'.join(str(part) for part in ('data', *detail['loc']))}: {detail['msg']}"
+
+
+def _text(header: bytes | None) -> str:
+    return header.decode(errors="replace") if header else ""

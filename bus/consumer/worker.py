@@ -1,0 +1,164 @@
+"""A worker: one process that consumes for one or several groups.
+
+The groups share the handler threads, the Redis client and the Kafka producer; each has a poll thread, a dispatcher, a
+Kafka consumer and a lease of its own.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import socket
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+
+from bus import conf, presence
+from bus.consumer.burial import Sender
+from bus.consumer.dispatcher import Dispatcher
+from bus.consumer.pool import Pool
+from bus.consumer.runner import RecordSource, Runner
+from bus.errors import BusError, ConfigurationError, LedgerUnavailableError
+from bus.handlers import Handler, registry
+from bus.kafka.consumer import RecordConsumer
+from bus.ledger import Ledger
+from bus.presence import GroupPresence, Presence, WorkerPresence
+
+log = logging.getLogger("bus.consumer")
+
+
+def groups_to_run(names: Sequence[str], *, every: bool) -> dict[str, Mapping[str, Handler]]:
+    """The handlers of the groups asked for. Raises ConfigurationError that names the known groups."""
+    known = registry.groups()
+    wanted = known if every else list(dict.fromkeys(names))
+    unknown = [name for name in wanted if name not in known]
+    if unknown or not wanted:
+        problem = f"no handlers are registered for {', '.join(unknown)}" if unknown else "no group is named"
+        raise ConfigurationError(f"{problem}; groups with handlers are: {', '.join(known) or 'none at all'}")
+    return {name: registry.for_group(name) for name in wanted}
+
+
+class Worker:
+    """Runs groups until told to stop, or until one of them can't go on: then all stop, and `run` raises."""
+
+    def __init__(
+        self,
+        groups: Mapping[str, Mapping[str, Handler]],
+        *,
+        sender: Sender,
+        name: str | None = None,
+        ledger: Ledger | None = None,
+        settings: conf.BusSettings | None = None,
+        open_source: Callable[[str, str], RecordSource] | None = None,
+        wall_clock: Callable[[], float] = time.time,
+    ) -> None:
+        self.settings = settings or conf.current()
+        self.name = name or presence.new_worker_name()
+        self.ledger = ledger or Ledger(settings=self.settings)
+        self.pool = Pool(self.settings.concurrency)
+        self.presence = Presence(self.ledger)
+        self._wall_clock = wall_clock
+        self._started_at = wall_clock()
+        self._stopping = threading.Event()
+        self._state = "running"
+        open_source = open_source or (lambda group, worker: RecordConsumer(group, worker, self.settings))
+        self.runners = [
+            Runner(
+                group,
+                handlers,
+                open_source(group, self.name),
+                Dispatcher(group, self.name, ledger=self.ledger, sender=sender, pool=self.pool, settings=self.settings),
+                settings=self.settings,
+            )
+            for group, handlers in groups.items()
+        ]
+
+    def stop(self) -> None:
+        """Finish what runs, commit, leave the groups. May be called from a signal handler, more than once."""
+        self._state = "draining"
+        self._stopping.set()
+
+    def run(self) -> None:
+        """Consume until `stop`. Raises the first error that a group couldn't go on with."""
+        log.info("worker_started", extra={"worker": self.name, "groups": [each.group for each in self.runners]})
+        self._bury_the_dead()
+        errors: list[BaseException] = []
+        threads = [
+            threading.Thread(target=self._run_group, args=(each, errors), name=f"bus-poll-{each.group}")
+            for each in self.runners
+        ]
+        for thread in threads:
+            thread.start()
+        next_burial = time.monotonic() + self.settings.lease_seconds / 2
+        while not self._stopping.wait(self.settings.heartbeat_interval):
+            self._say_alive()
+            if time.monotonic() >= next_burial:
+                next_burial = time.monotonic() + self.settings.lease_seconds / 2
+                self._bury_the_dead()
+        self._say_alive()
+        for runner in self.runners:
+            runner.stop()
+        for thread in threads:
+            thread.join()
+        self._say_goodbye()
+        log.info("worker_stopped", extra={"worker": self.name})
+        if errors:
+            raise errors[0]
+
+    def _run_group(self, runner: Runner, errors: list[BaseException]) -> None:
+        try:
+            runner.run()
+        except BaseException as error:
+            # One broken group ends the process: a supervisor starts it anew, while a worker that lives on without a
+            # group would look healthy and let its lag grow.
+            errors.append(error)
+            log.error("group_stopped", extra={"group": runner.group, "error": f"{type(error).__name__}: {error}"})
+            self.stop()
+
+    def _say_alive(self) -> None:
+        try:
+            self.presence.write(self.describe())
+        except LedgerUnavailableError:
+            log.debug("presence_not_written")  # the dispatchers report that Redis is away
+
+    def _say_goodbye(self) -> None:
+        try:
+            self.presence.remove(self.name)
+        except LedgerUnavailableError:
+            log.debug("presence_not_removed")  # it is forgotten after an hour
+
+    def _bury_the_dead(self) -> None:
+        try:
+            for name in self.presence.bury_the_dead():
+                log.warning("dead_worker_found its events are taken over now", extra={"worker": name})
+        except BusError:
+            log.debug("no_look_for_dead_workers")  # their leases lapse by themselves
+
+    def describe(self) -> WorkerPresence:
+        """This worker's entry, as of now."""
+        return WorkerPresence(
+            worker=self.name,
+            host=socket.gethostname(),
+            pid=os.getpid(),
+            boot=presence.process_table(),
+            version=presence.code_version(),
+            concurrency=self.settings.concurrency,
+            started_at=self._started_at,
+            seen_at=self._wall_clock(),
+            state=self._state,
+            groups=tuple(_describe_group(each, time.monotonic()) for each in self.runners),
+        )
+
+
+def _describe_group(runner: Runner, now: float) -> GroupPresence:
+    dispatcher = runner.dispatcher
+    running = dispatcher.running()
+    return GroupPresence(
+        group=runner.group,
+        partitions={f"{topic}[{number}]": dispatcher.held((topic, number))[0] for topic, number in runner.assigned()},
+        rate=round(dispatcher.pace.rate, 1),
+        in_flight=len(running),
+        oldest_seconds=round(max((now - job.began for job in running), default=0.0), 1),
+        stuck=sum(job.reported_stuck for job in running),
+        waits_for="redis" if dispatcher.is_ledger_away else "",
+    )

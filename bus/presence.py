@@ -1,0 +1,142 @@
+"""Which workers are alive, and what they do.
+
+Each worker writes one entry into a hash in Redis every few seconds. The entry says nothing that a promise rests on: who
+may work on what is decided by leases (see `bus.ledger`).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import secrets
+import socket
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from bus.ledger import Ledger
+from bus.ledger.functions import Functions
+
+# An entry whose worker was silent for so long says nothing any more; until then the console shows it as gone.
+FORGET_AFTER_SECONDS = 3600.0
+
+
+@dataclass(frozen=True, slots=True)
+class GroupPresence:
+    """What a worker does for one group. `partitions` maps `topic[partition]` to events in hand; rate per second."""
+
+    group: str
+    partitions: dict[str, int]
+    rate: float
+    in_flight: int
+    oldest_seconds: float
+    stuck: int
+    waits_for: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerPresence:
+    """One worker's entry. Times are seconds since 1970; `boot` tells processes of one machine's one process table."""
+
+    worker: str
+    host: str
+    pid: int
+    boot: str
+    version: str
+    concurrency: int
+    started_at: float
+    seen_at: float
+    state: str = "running"
+    groups: tuple[GroupPresence, ...] = field(default=())
+
+
+def new_worker_name() -> str:
+    """A name that no other worker has: host, process and a random part."""
+    host = "".join(letter if letter.isalnum() or letter in "-." else "-" for letter in socket.gethostname())
+    return f"{host[:60]}-{os.getpid()}-{secrets.token_hex(3)}"
+
+
+def process_table() -> str:
+    """Names the table that this process's pid is a row of: the same pid elsewhere is another process."""
+    parts = []
+    for place in ("/proc/sys/kernel/random/boot_id", "/proc/self/ns/pid"):
+        with contextlib.suppress(OSError):
+            path = Path(place)
+            parts.append(os.readlink(path) if path.is_symlink() else path.read_text().strip())
+    return hashlib.sha256("|".join(parts).encode()).hexdigest()[:16] if len(parts) == 2 else ""
+
+
+def code_version() -> str:
+    """The release that runs."""
+    try:
+        return version("event-console")
+    except PackageNotFoundError:
+        return os.environ.get("APP_VERSION", "source")
+
+
+class Presence:
+    """Reads and writes entries. Every method raises LedgerUnavailableError when Redis can't be reached."""
+
+    def __init__(self, ledger: Ledger, *, wall_clock: Callable[[], float] = time.time) -> None:
+        self._ledger = ledger
+        self._client = ledger.client
+        self._guard = Functions(ledger.client, ledger.settings).guard
+        self._wall_clock = wall_clock
+        self._key = f"{ledger.prefix}:workers"
+
+    def write(self, entry: WorkerPresence) -> None:
+        """Say that the worker is alive."""
+        self._guard(lambda: self._client.hset(self._key, entry.worker, orjson.dumps(asdict(entry))))
+
+    def remove(self, worker: str) -> None:
+        """The worker stopped in good order."""
+        self._guard(lambda: self._client.hdel(self._key, worker))
+
+    def all(self) -> list[WorkerPresence]:
+        """All workers heard of within the hour, silent ones included; forgets older entries."""
+        entries = self._guard(lambda: self._client.hgetall(self._key))
+        oldest = self._wall_clock() - FORGET_AFTER_SECONDS
+        found = [_entry(orjson.loads(value)) for value in entries.values()]
+        for entry in found:
+            if entry.seen_at < oldest:
+                self.remove(entry.worker)
+        return sorted((entry for entry in found if entry.seen_at >= oldest), key=lambda entry: entry.worker)
+
+    def bury_the_dead(self) -> list[str]:
+        """End the leases of workers on this machine whose process is gone, and return their names.
+
+        Their events needn't wait for the lease to lapse. Only processes of this very process table are judged: in
+        another container the same pid is somebody else.
+        """
+        here, table = socket.gethostname(), process_table()
+        gone = [
+            entry
+            for entry in self.all()
+            if table and entry.boot == table and entry.host == here and not _is_running(entry.pid)
+        ]
+        for entry in gone:
+            for group in entry.groups:
+                self._ledger.end_lease(f"{entry.worker}/{group.group}")
+            self.remove(entry.worker)
+        return [entry.worker for entry in gone]
+
+
+def _entry(value: dict[str, Any]) -> WorkerPresence:
+    groups = tuple(GroupPresence(**group) for group in value.pop("groups"))
+    return WorkerPresence(**value, groups=groups)
+
+
+def _is_running(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
