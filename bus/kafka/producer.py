@@ -1,4 +1,4 @@
-"""The Kafka producer of a process: idempotent, one per process id, with a poll thread of its own."""
+"""The Kafka producer of a process: idempotent, with a poll thread of its own."""
 
 from __future__ import annotations
 
@@ -6,22 +6,41 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from functools import partial
+from typing import Any, NamedTuple, Protocol
 
 from confluent_kafka import KafkaError, KafkaException, Producer
 
 from bus import conf
-from bus.errors import BrokerUnavailableError, PublishRefusedError, PublishUnknownError
+from bus.errors import BrokerUnavailableError, PublishError, PublishRefusedError, PublishUnknownError
 from bus.kafka import config
 
 log = logging.getLogger("bus.kafka")
 
-# After these the record may have arrived: the acknowledgement was lost, not necessarily the record.
-_UNKNOWN = {KafkaError._MSG_TIMED_OUT, KafkaError._TIMED_OUT, KafkaError._PURGE_INFLIGHT, KafkaError.REQUEST_TIMED_OUT}
+# After these the record hasn't arrived. After all others it may have: what was lost can be the acknowledgement alone.
+_REFUSED = {
+    KafkaError._PURGE_QUEUE,
+    KafkaError._QUEUE_FULL,
+    KafkaError._UNKNOWN_TOPIC,
+    KafkaError._UNKNOWN_PARTITION,
+    KafkaError._INVALID_ARG,
+    KafkaError._FATAL,
+    KafkaError.UNKNOWN_TOPIC_OR_PART,
+    KafkaError.TOPIC_EXCEPTION,
+    KafkaError.MSG_SIZE_TOO_LARGE,
+    KafkaError.RECORD_LIST_TOO_LARGE,
+    KafkaError.INVALID_RECORD,
+    KafkaError.POLICY_VIOLATION,
+    KafkaError.TOPIC_AUTHORIZATION_FAILED,
+    KafkaError.CLUSTER_AUTHORIZATION_FAILED,
+}
 _NO_TOPIC = {KafkaError._UNKNOWN_TOPIC, KafkaError.UNKNOWN_TOPIC_OR_PART}
+_FULL_QUEUE_PAUSE = 0.01
 
 #: Called with (outcome) on the poll thread: where the record is, or why not.
 OnDelivery = Callable[["Delivered | Exception"], None]
+#: Called with (index, error, message): what the client says of a record, unprepared, because that is fast.
+OnReport = Callable[[int, Any, Any], None]
 
 
 class Delivered(NamedTuple):
@@ -31,6 +50,17 @@ class Delivered(NamedTuple):
     partition: int
     offset: int
     at_ms: int
+
+
+class Record(Protocol):
+    """What is sent to a topic."""
+
+    @property
+    def value(self) -> bytes | None: ...
+    @property
+    def key(self) -> bytes | None: ...
+    @property
+    def headers(self) -> Sequence[tuple[str, bytes | None]]: ...
 
 
 class RecordProducer:
@@ -47,6 +77,8 @@ class RecordProducer:
         self._closing = threading.Event()
         self._thread = threading.Thread(target=self._poll, name="bus-producer", daemon=True)
         self._thread.start()
+        #: The client met an error that it can't recover from: it sends nothing any more.
+        self.is_broken = False
 
     def send(
         self,
@@ -66,12 +98,13 @@ class RecordProducer:
         """
 
         def delivered(error: Any, message: Any) -> None:
-            on_delivery(_outcome(error, message, event_id))
+            on_delivery(self.failure(error, event_id) if error else _delivered(message))
 
+        produce: Any = self._producer.produce
         deadline: float | None = None
         while True:
             try:
-                self._producer.produce(topic, value, key, headers=headers, on_delivery=delivered)
+                produce(topic, value, key, headers=headers, on_delivery=delivered)
                 return
             except BufferError:
                 now = time.monotonic()
@@ -81,11 +114,42 @@ class RecordProducer:
                         f"the queue to Kafka at {self.settings.kafka_brokers} is full and doesn't drain; nothing was "
                         "sent, send again later"
                     ) from None
-                time.sleep(0.01)
+                time.sleep(_FULL_QUEUE_PAUSE)
             except KafkaException as error:
-                raise PublishRefusedError(
-                    event_id, f"Kafka's client refused the event: {error.args[0].str()}"
-                ) from error
+                raise self.failure(error.args[0], event_id) from error
+
+    def send_some(self, topic: str, records: Sequence[Record], first: int, report: OnReport) -> int:
+        """Queue the records from index `first` on, until the queue is full; never waits.
+
+        Returns the index of the first record that isn't queued. `report` is called once per queued record, on the poll
+        thread, or on this one for a record that the client refuses at once.
+        """
+        produce: Any = self._producer.produce
+        index = first
+        try:
+            for index in range(first, len(records)):
+                record = records[index]
+                on_delivery = partial(report, index)
+                try:
+                    produce(topic, record.value, record.key, headers=record.headers, on_delivery=on_delivery)
+                except KafkaException as error:
+                    on_delivery(error.args[0], None)
+        except BufferError:
+            return index
+        return len(records)
+
+    def failure(self, error: Any, event_id: str) -> PublishError:
+        """What the client's error means for the event."""
+        if error.fatal() or error.code() == KafkaError._FATAL:
+            self.is_broken = True
+        if error.code() not in _REFUSED:
+            return PublishUnknownError(
+                event_id,
+                f"Kafka didn't acknowledge the event ({error.name()}: {error.str()}); whether it was published is "
+                "unknown: send it again with this eventId",
+            )
+        remedy = "; run manage.py create_topics" if error.code() in _NO_TOPIC else ""
+        return PublishRefusedError(event_id, f"Kafka refused the event: {error.name()}: {error.str()}{remedy}")
 
     def outstanding(self) -> int:
         """Records that wait for their outcome."""
@@ -102,17 +166,14 @@ class RecordProducer:
 
     def _poll(self) -> None:
         while not self._closing.is_set():
-            self._producer.poll(0.05)
-            if self._after_poll is not None:
-                self._after_poll()
+            try:
+                self._producer.poll(0.05)
+                if self._after_poll is not None:
+                    self._after_poll()
+            except Exception:
+                # Without this thread nobody would ever hear of an outcome again.
+                log.exception("producer_callback_failed")
 
 
-def _outcome(error: Any, message: Any, event_id: str) -> Delivered | Exception:
-    if error is None:
-        return Delivered(message.topic(), message.partition(), message.offset(), message.timestamp()[1])
-    if error.code() in _UNKNOWN:
-        return PublishUnknownError(
-            event_id, f"Kafka didn't acknowledge the event in time ({error.str()}); it may have arrived"
-        )
-    remedy = "; run manage.py create_topics" if error.code() in _NO_TOPIC else ""
-    return PublishRefusedError(event_id, f"Kafka refused the event: {error.name()}: {error.str()}{remedy}")
+def _delivered(message: Any) -> Delivered:
+    return Delivered(message.topic(), message.partition(), message.offset(), message.timestamp()[1])
