@@ -1,4 +1,4 @@
-"""The ASGI application: the API and the pages, each with a middleware chain of its own."""
+"""The ASGI application: the API and the pages, each with a middleware chain of its own, and static files."""
 
 from __future__ import annotations
 
@@ -11,9 +11,13 @@ os.environ.setdefault("DJANGO_SETTINGS_MODULE", "eventconsole.settings")
 # Sets Django up, so it comes before whatever imports models.
 pages = get_asgi_application()
 
+from django.conf import settings  # noqa: E402
+
 from eventconsole.api.asgi import ApiHandler, Receive, Scope, Send  # noqa: E402
+from eventconsole.static import StaticFiles  # noqa: E402
 
 api = ApiHandler()
+static = StaticFiles()
 
 
 async def application(scope: Scope, receive: Receive, send: Send) -> None:
@@ -24,5 +28,7 @@ async def application(scope: Scope, receive: Receive, send: Send) -> None:
         await send({"type": "websocket.close", "code": 4404})
     elif scope["path"].startswith("/api/") and scope["path"] != "/api/docs":
         await api(scope, receive, send)
+    elif scope["path"].startswith(settings.STATIC_URL):
+        await static(scope, receive, send)
     else:
         await pages(scope, receive, send)

@@ -37,10 +37,9 @@ INSTALLED_APPS = [
     *_env.extra_apps,
 ]
 
-# Of the pages only: the API has a chain of its own (eventconsole.api.asgi).
+# Of the pages only: the API has a chain of its own (eventconsole.api.asgi), static files have none.
 MIDDLEWARE = [
     "django.middleware.security.SecurityMiddleware",
-    "whitenoise.middleware.WhiteNoiseMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.common.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",

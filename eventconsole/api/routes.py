@@ -12,9 +12,9 @@ from django.urls import path, reverse
 from ninja import NinjaAPI
 from ninja.openapi.docs import Swagger
 from ninja.parser import Parser
+from ninja.responses import Response
 
 from eventconsole.api import errors, events, health, states
-from eventconsole.api.answers import answer
 from eventconsole.api.auth import needs
 from eventconsole.api.errors import NOT_JSON, Problem, problem_of_status
 from eventconsole.api.exact_json import parse
@@ -49,7 +49,7 @@ api.add_router("/health", health.router)
 @api.get("/openapi.json", include_in_schema=False, auth=needs(), url_name="openapi")
 async def openapi(request: HttpRequest) -> HttpResponse:
     """The OpenAPI document."""
-    return answer(api.get_openapi_schema())
+    return Response(api.get_openapi_schema())
 
 
 def docs(request: HttpRequest) -> HttpResponse:

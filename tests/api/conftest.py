@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterator
-from typing import Any
+from typing import Any, cast
 
 import httpx
 import pytest
@@ -85,7 +85,7 @@ def callers(monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, Caller]]:
 @pytest.fixture
 async def anyone() -> AsyncIterator[httpx.AsyncClient]:
     """Somebody without a token."""
-    transport = httpx.ASGITransport(app=application)
+    transport = httpx.ASGITransport(app=cast(Any, application))
     async with httpx.AsyncClient(transport=transport, base_url="http://testserver") as client:
         yield client
 

@@ -51,7 +51,10 @@ async def refused(api: httpx.AsyncClient, fake_bus: FakeBus, body: Any, path: st
         (b'\xef\xbb\xbf{"topic":"order.created","data":{}}', "not JSON"),
         (b'{"topic":"order.created","data":{"a":' + b"[" * 10_000 + b"]" * 10_000 + b"}}", "nested"),
         (b'{"topic":"order.created","data":{"a":' + b"[" * 300 + b"]" * 300 + b"}}", "nested"),
-        (b'{"topic":"order.created","data":{"n":' + b"9" * 30 + b',"a":' + b'{"a":' * 300 + b"1" + b"}" * 302, "nested"),
+        (
+            b'{"topic":"order.created","data":{"n":' + b"9" * 30 + b',"a":' + b'{"a":' * 300 + b"1" + b"}" * 302,
+            "nested",
+        ),
         (b'{"topic":"order.created","data":{"a":"line\nbreak"}}', "not JSON"),
     ],
 )
@@ -108,7 +111,14 @@ async def test_wrong_fields_are_named(
 
 
 async def test_fields_just_within_their_limits_are_taken(api: httpx.AsyncClient, fake_bus: FakeBus) -> None:
-    body = {**GOOD, "source": "ß" * 200, "userId": "u" * 200, "eventId": "e" * 128, "key": "k" * 1024, "priority": "low"}
+    body = {
+        **GOOD,
+        "source": "ß" * 200,
+        "userId": "u" * 200,
+        "eventId": "e" * 128,
+        "key": "k" * 1024,
+        "priority": "low",
+    }
     assert (await api.post("/api/events/publish", json=body)).status_code == 200
 
 
@@ -139,9 +149,7 @@ async def test_an_unknown_field_is_answered_with_those_that_are_allowed(
 
 
 @pytest.mark.parametrize("events", [[], None, {}, "text", [1], [{}], [{"data": {}}, None]])
-async def test_empty_and_malformed_batches_are_refused(
-    api: httpx.AsyncClient, fake_bus: FakeBus, events: Any
-) -> None:
+async def test_empty_and_malformed_batches_are_refused(api: httpx.AsyncClient, fake_bus: FakeBus, events: Any) -> None:
     problem = await refused(api, fake_bus, {"topic": "order.created", "events": events}, "publish-batch")
     assert problem["field"].startswith("events")
 
@@ -169,9 +177,7 @@ async def test_a_body_over_the_limit_is_refused_by_its_announced_length(
     assert problem["status"] == 413
 
 
-async def test_a_body_over_the_limit_is_refused_while_it_comes_in(
-    api: httpx.AsyncClient, fake_bus: FakeBus
-) -> None:
+async def test_a_body_over_the_limit_is_refused_while_it_comes_in(api: httpx.AsyncClient, fake_bus: FakeBus) -> None:
     sent = 0
 
     async def chunks() -> Any:

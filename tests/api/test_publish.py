@@ -55,7 +55,7 @@ async def test_the_specifications_event_is_published_with_everything_it_says(
 
 
 async def test_what_is_left_out_or_null_is_left_to_the_bus(api: httpx.AsyncClient, fake_bus: FakeBus) -> None:
-    body = {"topic": "order.created", "data": {}, "source": None, "key": None, "eventId": None}
+    body: dict[str, Any] = {"topic": "order.created", "data": {}, "source": None, "key": None, "eventId": None}
     assert (await api.post("/api/events/publish", json=body)).status_code == 200
     assert set(fake_bus.published[0]) == {"topic", "data", "event_id", "timeout", "published_by"}
 
@@ -71,9 +71,7 @@ async def test_an_event_id_of_the_callers_goes_through_and_a_duplicate_is_report
     assert response.json()["data"]["duplicate"] is True
 
 
-async def test_numbers_over_64_bits_and_nul_arrive_as_they_were_sent(
-    api: httpx.AsyncClient, fake_bus: FakeBus
-) -> None:
+async def test_numbers_over_64_bits_and_nul_arrive_as_they_were_sent(api: httpx.AsyncClient, fake_bus: FakeBus) -> None:
     body = b'{"topic":"order.created","data":{"big":123456789012345678901234567890,"nul":"a\\u0000b","f":0.1,"e":1e22}}'
     response = await api.post("/api/events/publish", content=body, headers={"Content-Type": "application/json"})
     assert response.status_code == 200
@@ -183,7 +181,11 @@ async def test_a_partly_failed_batch_says_for_each_event_what_became_of_it(
     answer = response.json()
     assert answer["success"] is False
     assert (answer["data"]["published"], answer["data"]["failed"]) == (2, 1)
-    assert [(r["eventId"], r["success"]) for r in answer["data"]["results"]] == [("e0", True), ("e1", False), ("e2", True)]
+    assert [(r["eventId"], r["success"]) for r in answer["data"]["results"]] == [
+        ("e0", True),
+        ("e1", False),
+        ("e2", True),
+    ]
     assert answer["data"]["results"][1]["error"]["field"] == "events[1].data.total"
     assert answer["data"]["results"][1]["error"]["status"] == 422
 
