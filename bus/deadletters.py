@@ -48,13 +48,15 @@ KEY: Final = "dlq-key"
 AT_ORIGIN: Final = b"at-origin"
 """What `dlq-value`, `dlq-headers` or `dlq-key` says when the part was too large and is only at the origin."""
 
+_PARTS: Final = (("value", VALUE), ("headers", HEADERS), ("key", KEY))
+
 MAX_MESSAGE_BYTES: Final = 1000
 MAX_STACK_BYTES: Final = 8000
 
 # Upper bounds of what Kafka's record format adds: the batch around the record, its lengths, and those of a header.
 _RECORD_OVERHEAD: Final = 100
 _HEADER_OVERHEAD: Final = 10
-_NUMBER: Final = re.compile(rb"[0-9]{1,18}")
+_NUMBER: Final = re.compile(rb"[0-9]{1,19}")
 _TOPIC_NAME: Final = re.compile(r"[a-zA-Z0-9._-]{1,245}")
 
 
@@ -238,11 +240,7 @@ def read(value: bytes | None, key: bytes | None, headers: HeaderSequence, topic:
         key=key,
         value=value,
         headers=_without_ours(headers),
-        at_origin=frozenset(
-            part
-            for part, name in (("value", VALUE), ("headers", HEADERS), ("key", KEY))
-            if found.get(name) == AT_ORIGIN
-        ),
+        at_origin=frozenset(part for part, name in _PARTS if found.get(name) == AT_ORIGIN),
         origin=origin,
         event_id=_first_text(found.get(EVENT_ID), metadata.get("eventId"), found.get(envelope.EVENT_ID)),
         event_type=_first_text(metadata.get("eventType"), found.get(envelope.EVENT_TYPE)),
@@ -382,7 +380,8 @@ def _first_text(*found: object) -> str | None:
 
 
 def _number(header: bytes | None) -> int | None:
-    return int(header) if header is not None and _NUMBER.fullmatch(header) else None
+    number = int(header) if header is not None and _NUMBER.fullmatch(header) else -1
+    return number if 0 <= number < 2**63 else None
 
 
 def _count(header: bytes | None, otherwise: object) -> int | None:

@@ -17,115 +17,12 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Hashable, Iterable, Sequence
-from dataclasses import dataclass
 from heapq import heappop, heappush
-from typing import Final, Generic, Protocol, TypeVar, cast
+from typing import Generic, cast
 
-Source = tuple[str, int]
+from bus.consumer.runs import BUSY, LOOSE, Home, Lane, Parked, Run, Source, W
 
-
-class Work(Protocol):
-    """What lanes need to know of an event."""
-
-    @property
-    def source(self) -> Source:
-        """Topic and partition that the event was read from."""
-
-    @property
-    def lane(self) -> Hashable | None:
-        """Events of one source with an equal lane keep their order (the key, say); None has no order."""
-
-    @property
-    def size(self) -> int:
-        """Bytes held in memory."""
-
-
-W = TypeVar("W", bound=Work)
-
-
-class Run(Generic[W]):
-    """Consecutive events of one lane, to be worked on one after the other; or a few loose events, in any order."""
-
-    __slots__ = ("_epoch", "_home", "_out", "lane", "works")
-
-    def __init__(self, works: list[W], lane: Hashable | None, home: _Home[W]) -> None:
-        self.works = works
-        self.lane = lane
-        self._home = home
-        self._epoch = home.epoch
-        self._out = True
-
-    @property
-    def source(self) -> Source:
-        """Topic and partition of the events."""
-        return self._home.source
-
-    @property
-    def dropped(self) -> bool:
-        """Whether the partition was taken away since: what becomes of the events is not our business any more."""
-        return self._epoch != self._home.epoch
-
-    def __repr__(self) -> str:
-        return f"<Run of {len(self.works)}, {self.source}, lane {self.lane!r}>"
-
-
-@dataclass(eq=False, slots=True)
-class _Lane(Generic[W]):
-    """A lane with more to say than "one event waits" or "a run is out", which `_Home.lanes` says without it."""
-
-    queue: deque[W]
-    resting: bool = False  # gives nothing out: a run is out, or the head is parked; otherwise it is in `ready`
-    parked: _Parked[W] | None = None
-
-
-@dataclass(eq=False, slots=True)
-class _Parked(Generic[W]):
-    """An event that waits for its time: the head of its lane, or a loose one."""
-
-    home: _Home[W]
-    lane: Hashable | None
-    work: W
-    live: bool = True  # False after its partition was dropped: forgotten when its time comes
-
-
-class _Busy:
-    __slots__ = ()
-
-
-class _Home(Generic[W]):
-    """All lanes of one partition."""
-
-    def __init__(self, source: Source) -> None:
-        self.source = source
-        self.epoch = 0
-        # Most lanes have one event at a time. So a lane is the waiting event itself, or _BUSY while a run is out with
-        # nothing behind it, and becomes a _Lane only when there is more to remember.
-        self.lanes: dict[Hashable, W | _Lane[W] | _Busy] = {}
-        self.ready: deque[Hashable] = deque()  # lanes that may give out a run; _LOOSE once, if there are loose events
-        self.loose: deque[W] = deque()
-        self.parked: set[_Parked[W]] = set()
-        self.due: deque[_Parked[W]] = deque()
-        self.due_since = float("inf")
-        self.listed = False  # whether it stands in Lanes._turn
-        self.held_events = 0
-        self.held_bytes = 0
-        self.out = 0
-
-    def empty(self, busy: Iterable[Hashable]) -> None:
-        """Forget all events; only lanes whose run is out stay."""
-        for parked in self.parked:
-            parked.live = False
-        self.epoch += 1
-        self.lanes = dict.fromkeys(busy, _BUSY)
-        for queue in (self.ready, self.loose, self.due):
-            queue.clear()
-        self.parked.clear()
-        self.due_since = float("inf")
-        self.held_events = self.held_bytes = self.out = 0
-
-
-_BUSY: Final = _Busy()
-_LOOSE: Final = object()
+__all__ = ["Lanes", "Run", "Source"]
 
 
 class Lanes(Generic[W]):
@@ -140,9 +37,9 @@ class Lanes(Generic[W]):
             raise ValueError("run_limit and spread are at least 1")
         self._run_limit = run_limit
         self._spread = spread
-        self._homes: dict[Source, _Home[W]] = {}
-        self._turn: deque[_Home[W]] = deque()  # partitions with something to give, the next one first
-        self._heap: list[tuple[float, int, _Parked[W]]] = []
+        self._homes: dict[Source, Home[W]] = {}
+        self._turn: deque[Home[W]] = deque()  # partitions with something to give, the next one first
+        self._heap: list[tuple[float, int, Parked[W]]] = []
         self._sequence = 0  # keeps equal times in the order of parking, and the heap from comparing events
         self._waiting = 0
         self._parked = 0
@@ -180,30 +77,30 @@ class Lanes(Generic[W]):
 
     def add(self, works: Iterable[W]) -> None:
         """Append events to their lanes, in the order given."""
-        home: _Home[W] | None = None
+        home: Home[W] | None = None
         for work in works:
             source = work.source
             if home is None or home.source != source:
-                home = self._homes.get(source) or self._homes.setdefault(source, _Home(source))
+                home = self._homes.get(source) or self._homes.setdefault(source, Home(source))
             home.held_events += 1
             home.held_bytes += work.size
             self._waiting += 1
             lane = work.lane
             if lane is None:
                 if not home.loose:
-                    home.ready.append(_LOOSE)
+                    home.ready.append(LOOSE)
                 home.loose.append(work)
             else:
                 entry = home.lanes.get(lane)
                 if entry is None:
                     home.lanes[lane] = work
                     home.ready.append(lane)
-                elif isinstance(entry, _Lane):
+                elif isinstance(entry, Lane):
                     entry.queue.append(work)
-                elif entry is _BUSY:
-                    home.lanes[lane] = _Lane(deque((work,)), resting=True)
+                elif entry is BUSY:
+                    home.lanes[lane] = Lane(deque((work,)), resting=True)
                 else:
-                    home.lanes[lane] = _Lane(deque((cast(W, entry), work)))
+                    home.lanes[lane] = Lane(deque((cast(W, entry), work)))
             if not home.listed:
                 self._list(home)
 
@@ -251,12 +148,12 @@ class Lanes(Generic[W]):
             self.give_back(run, ())
             return
         kept, home = self._take_in(run, rest), run._home
-        parked = _Parked(home, run.lane, kept[0])
+        parked = Parked(home, run.lane, kept[0])
         if run.lane is None:
             self._loosen(home, kept[1:])
         else:
             entry = home.lanes[run.lane]
-            lane = home.lanes[run.lane] = entry if isinstance(entry, _Lane) else _Lane(deque(), True)
+            lane = home.lanes[run.lane] = entry if isinstance(entry, Lane) else Lane(deque(), True)
             lane.queue.extendleft(reversed(kept[1:]))
             lane.parked = parked
         self._park(parked, until)
@@ -275,7 +172,7 @@ class Lanes(Generic[W]):
         self._take_in(run, [*works, *rest])
         self._loosen(run._home, rest)
         for work, until in parked:
-            self._park(_Parked(run._home, None, work), until)
+            self._park(Parked(run._home, None, work), until)
 
     def next_due(self) -> float | None:
         """When the next parked event wants to be taken, or None. In the past when one is waiting to be taken."""
@@ -296,13 +193,13 @@ class Lanes(Generic[W]):
         works: list[W] = [parked.work for parked in home.parked if parked.lane is None]
         busy: list[Hashable] = []
         for lane, entry in home.lanes.items():
-            if isinstance(entry, _Lane):
+            if isinstance(entry, Lane):
                 if entry.parked:
                     works.append(entry.parked.work)
                 elif entry.resting:
                     busy.append(lane)
                 works.extend(entry.queue)
-            elif entry is _BUSY:
+            elif entry is BUSY:
                 busy.append(lane)
             else:
                 works.append(cast(W, entry))
@@ -311,17 +208,20 @@ class Lanes(Generic[W]):
         self._parked -= len(home.parked)
         self._out -= home.out
         home.empty(busy)
+        if home.listed:
+            home.listed = False
+            self._turn.remove(home)
         self._forget_if_unused(home)
         return works
 
-    def _park(self, parked: _Parked[W], until: float) -> None:
+    def _park(self, parked: Parked[W], until: float) -> None:
         parked.home.parked.add(parked)
         self._sequence += 1
         heappush(self._heap, (until, self._sequence, parked))
         self._waiting -= 1
         self._parked += 1
 
-    def _list(self, home: _Home[W]) -> None:
+    def _list(self, home: Home[W]) -> None:
         if not home.listed and (home.due or home.ready):
             home.listed = True
             self._turn.append(home)
@@ -335,7 +235,7 @@ class Lanes(Generic[W]):
                 parked.home.due_since = min(parked.home.due_since, until)
                 self._list(parked.home)
 
-    def _take_from(self, home: _Home[W], quantum: int, limit: int, runs: list[Run[W]]) -> int:
+    def _take_from(self, home: Home[W], quantum: int, limit: int, runs: list[Run[W]]) -> int:
         """Give out runs of one partition until `quantum` events are reached, never more than `limit`."""
         given = 0
         while home.due and given < quantum and given < limit:
@@ -345,19 +245,19 @@ class Lanes(Generic[W]):
         ready, lanes = home.ready, home.lanes
         while ready and given < quantum and given < limit:
             key = ready.popleft()
-            if key is _LOOSE:
+            if key is LOOSE:
                 works = self._pop(home.loose, min(limit - given, -(-len(home.loose) // self._spread)))
                 if home.loose:
-                    ready.append(_LOOSE)
+                    ready.append(LOOSE)
                 key = None
             else:
                 entry = lanes[key]
-                if isinstance(entry, _Lane):
+                if isinstance(entry, Lane):
                     works = self._pop(entry.queue, limit - given)
                     entry.resting = True
                 else:
                     works = [cast(W, entry)]
-                    lanes[key] = _BUSY
+                    lanes[key] = BUSY
             runs.append(Run(works, key, home))
             given += len(works)
         home.out += given
@@ -365,7 +265,7 @@ class Lanes(Generic[W]):
         self._waiting -= given - were_parked
         return given
 
-    def _run_of_due(self, home: _Home[W]) -> Run[W]:
+    def _run_of_due(self, home: Home[W]) -> Run[W]:
         parked = home.due.popleft()
         if not home.due:
             home.due_since = float("inf")
@@ -373,7 +273,7 @@ class Lanes(Generic[W]):
         self._parked -= 1
         if parked.lane is not None:
             lane = home.lanes[parked.lane]
-            assert isinstance(lane, _Lane)
+            assert isinstance(lane, Lane)
             lane.parked = None
         return Run([parked.work], parked.lane, home)
 
@@ -395,14 +295,14 @@ class Lanes(Generic[W]):
         home.held_bytes -= sum(work.size for work in run.works) - sum(work.size for work in rest)
         return rest
 
-    def _free(self, home: _Home[W], key: Hashable, rest: Sequence[W]) -> None:
+    def _free(self, home: Home[W], key: Hashable, rest: Sequence[W]) -> None:
         entry = home.lanes[key]
-        if isinstance(entry, _Lane):
+        if isinstance(entry, Lane):
             entry.queue.extendleft(reversed(rest))
             entry.resting = False
         elif rest:
-            entry = home.lanes[key] = _Lane(deque(rest))
-        if isinstance(entry, _Lane) and entry.queue:
+            entry = home.lanes[key] = Lane(deque(rest))
+        if isinstance(entry, Lane) and entry.queue:
             home.ready.append(key)
             self._list(home)
             return
@@ -410,13 +310,13 @@ class Lanes(Generic[W]):
         if home.epoch:
             self._forget_if_unused(home)
 
-    def _loosen(self, home: _Home[W], works: Sequence[W]) -> None:
+    def _loosen(self, home: Home[W], works: Sequence[W]) -> None:
         if works and not home.loose:
-            home.ready.append(_LOOSE)
+            home.ready.append(LOOSE)
         home.loose.extendleft(reversed(works))
         self._list(home)
 
-    def _forget_if_unused(self, home: _Home[W]) -> None:
+    def _forget_if_unused(self, home: Home[W]) -> None:
         # A partition that was dropped is kept only for the sake of lanes whose run is still out.
         if not home.lanes and not home.held_events and self._homes.get(home.source) is home:
             del self._homes[home.source]

@@ -12,7 +12,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 # Dependencies point one way: a module imports those of its own line and of the lines above it.
 LAYERS = (
-    {"bus.catalog", "bus.envelope", "bus.errors", "bus.retry", "bus.schemas"},
+    {"bus.catalog", "bus.envelope", "bus.errors", "bus.retry", "bus.schemas", "bus.splice"},
     {"bus.conf", "bus.handlers"},
     {"bus.deadletters", "bus.embedded", "bus.inbox", "bus.kafka", "bus.ledger", "bus.migrations", "bus.models"},
     {"bus.consumer", "bus.lag", "bus.presence", "bus.producer", "bus.replay"},
