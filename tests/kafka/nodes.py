@@ -65,7 +65,8 @@ class KafkaNode:
 
     def format(self, cluster_id: str) -> None:
         """Prepare the empty data folder; never again once it holds data."""
-        command = [*_java("-Xmx128m"), "kafka.tools.StorageTool", "format", "-t", cluster_id]
+        # With `=`, because an id may begin with a hyphen.
+        command = [*_java("-Xmx128m"), "kafka.tools.StorageTool", "format", f"--cluster-id={cluster_id}"]
         done = subprocess.run(
             [*command, "-c", str(self._properties)], capture_output=True, text=True, timeout=120, check=False
         )

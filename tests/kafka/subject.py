@@ -5,9 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal
 
+import pytest
+
 from bus.embedded.kafka import EmbeddedKafka
 from tests.kafka.broker import RealKafka
 from tests.kafka.contact import create_topic
+
+# For the few tests that one kind can't serve: it can't be told to fail, or lacks what is tested.
+ONLY_EMBEDDED = pytest.mark.parametrize("kafka", ["embedded"], indirect=True)
+ONLY_REAL = pytest.mark.parametrize("kafka", [pytest.param("real", marks=pytest.mark.kafka)], indirect=True)
 
 
 @dataclass(slots=True)
