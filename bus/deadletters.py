@@ -193,7 +193,7 @@ def build(
     topic = origin.topic
     if topic == catalog.replay_topic(failure.group):
         origin = origin_of(headers) or origin
-        topic = _topic_of_stray(topic, value, headers) if catalog.is_reserved(origin.topic) else origin.topic
+        topic = origin.topic if catalog.topic(origin.topic) else _topic_of_stray(topic, value, headers)
     kept, ours = _without_ours(headers), _headers_of(origin, failure, event_id)
     stack = cut_middle(failure.stack_trace, MAX_STACK_BYTES)
     topic = catalog.dead_letter_topic(topic)

@@ -53,28 +53,23 @@ class TopicReport(NamedTuple):
 
 
 def specs(settings: conf.BusSettings | None = None) -> list[TopicSpec]:
-    """All topics of the catalog, each with its dead letter topic, and a replay topic per group."""
+    """All topics of the catalog and a replay topic per group, each with its dead letter topic.
+
+    The one of a replay topic takes what somebody else wrote there and can't be told where it belongs.
+    """
     settings = settings or conf.current()
+    event_bytes, dead_letter_bytes = settings.max_event_bytes + 64 * 1024, settings.max_dead_letter_bytes + 64 * 1024
+    sources = [(name, settings.topic_retention_hours, event_bytes) for name in catalog.topics()]
+    sources += [
+        (catalog.replay_topic(group), settings.replay_retention_hours, dead_letter_bytes) for group in catalog.groups()
+    ]
     return [
         spec
-        for name in catalog.topics()
+        for name, hours, most in sources
         for spec in (
-            _spec(settings, name, settings.topic_retention_hours, settings.max_event_bytes + 64 * 1024),
-            _spec(
-                settings,
-                catalog.dead_letter_topic(name),
-                settings.dead_letter_retention_hours,
-                settings.max_dead_letter_bytes + 64 * 1024,
-            ),
+            _spec(settings, name, hours, most),
+            _spec(settings, catalog.dead_letter_topic(name), settings.dead_letter_retention_hours, dead_letter_bytes),
         )
-    ] + [
-        _spec(
-            settings,
-            catalog.replay_topic(group),
-            settings.replay_retention_hours,
-            settings.max_dead_letter_bytes + 64 * 1024,
-        )
-        for group in catalog.groups()
     ]
 
 

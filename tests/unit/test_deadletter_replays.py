@@ -105,6 +105,7 @@ def test_an_origin_that_an_ordinary_record_claims_is_not_believed() -> None:
             EVENT,
             "order.created.dlq",
         ),
+        ([("dlq-topic", b"no.such"), ("dlq-partition", b"0"), ("dlq-offset", b"0")], EVENT, "order.created.dlq"),
         ([], b"garbage", f"{GROUP}.replay.dlq"),
     ],
 )
