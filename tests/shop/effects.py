@@ -48,6 +48,6 @@ class Effects:
         found = [Effect(**json.loads(line)) for line in lines]
         return [each for each in found if step in (None, each.step) and group in (None, each.group)]
 
-    def done(self, group: str | None = None) -> list[int | None]:
+    def done(self, group: str | None = None) -> list[int]:
         """`data.n` of every event that was handled, in order; one that was handled twice is there twice."""
-        return [each.number for each in self.read("done", group)]
+        return [each.number for each in self.read("done", group) if each.number is not None]

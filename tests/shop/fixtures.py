@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 import shutil
+import sqlite3
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -49,6 +51,12 @@ class Shop:
     def group(self) -> str:
         """Its first group."""
         return self.plan.handlers[0].group
+
+    def sales(self) -> list[str]:
+        """Event ids of what `exactly_once` handlers wrote to the workers' database, and committed."""
+        path = self.env["DATABASE_URL"].removeprefix("sqlite:///")
+        with closing(sqlite3.connect(path)) as database:
+            return [row[0] for row in database.execute("SELECT event_id FROM shop_sale ORDER BY id")]
 
 
 @pytest.fixture(scope="session")

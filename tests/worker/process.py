@@ -7,7 +7,7 @@ import os
 import re
 import signal
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,6 @@ from tests.processes import BoundProcess, wait_until
 
 ROOT = Path(__file__).resolve().parents[2]
 READY_SECONDS = 30.0
-ASSIGNED = r"partitions_assigned"
 
 
 class Worker:
@@ -62,13 +61,20 @@ class Worker:
                 lines.append(decoded)
         return lines
 
-    def wait_ready(self, seconds: float = READY_SECONDS) -> None:
-        """Wait until it has partitions to work on. Raises StartError with its output."""
-        self.wait_for_output(ASSIGNED, seconds)
+    def wait_ready(self, groups: int = 1, seconds: float = READY_SECONDS) -> None:
+        """Wait until it has partitions of that many groups to work on. Raises StartError with its output."""
+        self._process.wait_ready(lambda: len(self._groups_with_partitions()) >= groups, seconds)
+
+    def wait_for(self, condition: Callable[[], bool], seconds: float = READY_SECONDS) -> None:
+        """Wait until something is so. Raises StartError with its output when it ends before, or takes longer."""
+        self._process.wait_ready(condition, seconds)
 
     def wait_for_output(self, pattern: str, seconds: float = READY_SECONDS) -> None:
         """Wait until it wrote something that matches. Raises StartError when it ends before, or takes longer."""
         self._process.wait_ready(lambda: re.search(pattern, self.output) is not None, seconds)
+
+    def _groups_with_partitions(self) -> set[str]:
+        return {line["group"] for line in self.log("partitions_assigned") if line.get("partitions")}
 
     def wait_for_accident(self, seconds: float = READY_SECONDS) -> None:
         """Wait until it reached the point where it was to freeze or die. Raises TimeoutError."""
