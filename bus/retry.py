@@ -42,7 +42,9 @@ class RetryPolicy:
     @property
     def total_seconds(self) -> float:
         """The longest an event can wait between its first and last attempt, `RetryLater` aside."""
-        return sum(self.delay_after(attempt) for attempt in range(1, self.max_attempts))
+        waits = self.max_attempts - 1
+        repeated = waits - len(self.delays)
+        return sum(self.delays[:waits]) + max(0, repeated) * self.delay_after(self.max_attempts)
 
     def delay_after(self, attempt: int) -> float:
         """Seconds between this attempt (from 1) and the next."""
