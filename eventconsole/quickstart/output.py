@@ -9,7 +9,7 @@ from pathlib import Path
 
 Say = Callable[[str], None]
 
-_COLOUR = re.compile(r"\x1b\[[0-9;]*m")
+COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 # `[warning  ]` of our own lines, `%3|` of librdkafka's.
 _LEVEL = re.compile(r"\[(debug|info|notset|warning|error|critical|exception)\s*\]|^%([0-7])\|", re.IGNORECASE)
 _LOUD = {"warning", "error", "critical", "exception"}
@@ -59,14 +59,15 @@ class Output:
     def _line(self, line: bytes, now: float) -> None:
         if self._file.tell() > _MAX_FILE_BYTES:
             self._begin_another_file()
-        self._file.write(line + b"\n")
         text = line.decode(errors="replace").rstrip()
-        if not text:
+        plain = COLOUR.sub("", text)
+        self._file.write(plain.encode() + b"\n")
+        if not plain:
             return
-        self.last_line = _COLOUR.sub("", text).strip()
+        self.last_line = plain.strip()
         if self._everything:
             self._say(f"{self.name} | {text}")
-        elif self._matters(_COLOUR.sub("", text)):
+        elif self._matters(plain):
             self._say_rarely(text, now)
 
     def _matters(self, text: str) -> bool:

@@ -25,9 +25,12 @@ from bus import conf as bus_conf
 from bus import handlers
 from bus.embedded import redis
 from bus.kafka import admin
+from bus.ledger import Ledger
+from bus.presence import Presence
 from eventconsole import conf
 from eventconsole.quickstart import account, place, plan, readiness
 from eventconsole.quickstart.changes import Changes
+from eventconsole.quickstart.output import COLOUR
 from eventconsole.quickstart.program import Program
 from eventconsole.quickstart.stopping import Stopped, StopRequest, on_signals
 from eventconsole.quickstart.supervisor import StartError, Supervisor
@@ -49,9 +52,9 @@ class Options:
 
 
 def say(line: str) -> None:
-    """Write a line to the terminal, if that is still there."""
+    """Write a line to the terminal, if that is still there; colours only to one that shows them."""
     try:
-        print(line, flush=True)  # noqa: T201
+        print(line if sys.stdout.isatty() else COLOUR.sub("", line), flush=True)  # noqa: T201
     except OSError:
         # Its end is no reason to leave programs behind.
         pass
@@ -151,6 +154,7 @@ class Quickstart:
         return pid is not None and redis.answers(self._redis_port, pid)
 
     def _start_ours(self) -> None:
+        self._ours_since = time.time()
         for program in self._ours():
             self._supervisor.start(program)
 
@@ -171,7 +175,6 @@ class Quickstart:
             "REDIS_URL": self._redis_url,
             "BUS_DRAIN_SECONDS": f"{min(self._bus.drain_seconds, plan.DRAIN_SECONDS):g}",
             "PYTHONUNBUFFERED": "1",
-            "NO_COLOR": "1",
         }
         if self._embeds_kafka and "group_protocol" not in self._bus.model_fields_set:
             # The mock cluster takes most of a session time-out for each classic rebalance.
@@ -180,6 +183,13 @@ class Quickstart:
 
     def _await_ours(self) -> None:
         self._await("web", lambda: readiness.answers(self._url))
+        groups = handlers.registry.groups()
+        if groups:
+            settings = self._bus.model_copy(update={"redis_url_given": self._redis_url})
+            ledger = Ledger(settings=settings)
+            presence = Presence(ledger)
+            self._await("consumers", lambda: readiness.have_joined(presence, groups, self._ours_since))
+            ledger.client.close()
 
     def _await(self, name: str, condition: Callable[[], bool]) -> None:
         deadline = time.monotonic() + _START_SECONDS

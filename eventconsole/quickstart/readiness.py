@@ -5,9 +5,12 @@ from __future__ import annotations
 import os
 import urllib.error
 import urllib.request
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
+from bus.errors import LedgerUnavailableError
+from bus.presence import Presence
 from eventconsole.quickstart.account import Account
 
 # Our own address, so no proxy of the environment has a part in it.
@@ -33,6 +36,16 @@ def answers(url: str, timeout: float = 1.0) -> bool:
             return bool(response.status == 200)
     except (urllib.error.URLError, OSError):
         return False
+
+
+def have_joined(presence: Presence, groups: Collection[str], since: float) -> bool:
+    """Whether every group has got partitions, by what workers said after `since` (seconds since 1970)."""
+    try:
+        entries = [entry for entry in presence.all() if entry.seen_at >= since]
+    except LedgerUnavailableError:
+        return False
+    joined = {group.group for entry in entries for group in entry.groups if group.partitions}
+    return joined.issuperset(groups)
 
 
 def banner(url: str, account: Account, services: Services, folder: Path, seconds: float) -> str:
