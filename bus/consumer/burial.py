@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple, Protocol
 
 from bus import deadletters
-from bus.consumer.executor import Outcome
+from bus.consumer.executor import Outcome, message_of
 from bus.consumer.pool import Job
 from bus.consumer.work import Work
 from bus.deadletters import Failure, OutgoingRecord, Reason
@@ -121,13 +121,13 @@ class Burial:
         work, outcome = dead.work, dead.outcome
         record, error, attempt = work.record, outcome.error, outcome.attempt
         assert attempt is not None
-        failures = [each.at_ms for each in work.history if each.error is not None]
+        failures = [each.at_ms for each in work.answer.history if each.error is not None]
         failure = Failure(
             group=self._group,
             reason=outcome.reason or Reason.EXHAUSTED,
             attempts=attempts_of(dead),
             error_type=type(error).__name__,
-            error_message=str(error),
+            error_message=message_of(error),
             stack_trace=outcome.stack,
             first_failed_at_ms=failures[0] if failures else attempt.at_ms,
             last_attempt_at_ms=attempt.at_ms,

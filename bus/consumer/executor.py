@@ -204,4 +204,12 @@ def _close_broken_connections() -> None:
 
 
 def _describe(error: BaseException) -> str:
-    return f"{type(error).__name__}: {error}"[:_MESSAGE_LENGTH]
+    return f"{type(error).__name__}: {message_of(error)}"[:_MESSAGE_LENGTH]
+
+
+def message_of(error: BaseException | None) -> str:
+    """The error's text. An exception whose own `__str__` raises must not take the worker with it."""
+    try:
+        return str(error)
+    except Exception as unprintable:
+        return f"(no text: its __str__ raised {type(unprintable).__name__})"

@@ -6,7 +6,7 @@ import logging
 import traceback
 from collections.abc import Iterable
 
-from bus.consumer.executor import Outcome
+from bus.consumer.executor import Outcome, message_of
 from bus.consumer.pool import Job
 from bus.consumer.work import Work
 
@@ -88,4 +88,4 @@ class Journal:
 
 
 def _error(outcome: Outcome) -> str:
-    return f"{type(outcome.error).__name__}: {outcome.error}"[:300]
+    return f"{type(outcome.error).__name__}: {message_of(outcome.error)}"[:300]
