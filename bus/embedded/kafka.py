@@ -10,7 +10,8 @@ Other processes reach it over TCP on 127.0.0.1. It is for librdkafka clients, fo
 - Topics appear on first use with 4 partitions unless they were created before. Creating and describing through the
   admin protocol, deleting records and looking up offsets by time aren't there; transactions are cosmetic.
 - With the classic protocol every rebalance but a group's first waits for the session time-out less a second. KIP-848
-  (`BUS_GROUP_PROTOCOL=consumer`) rebalances within a heartbeat, which is half a second here.
+  (`BUS_GROUP_PROTOCOL=consumer`) rebalances within a heartbeat, which is half a second here, or 6 s after a member was
+  killed.
 """
 
 from __future__ import annotations

@@ -91,6 +91,11 @@ class Child:
             return "runs"
         return f"exit code {code}" if code >= 0 else f"signal {signal.Signals(-code).name}"
 
+    @property
+    def was_killed(self) -> bool:
+        """Whether somebody else ended it."""
+        return self._process.returncode in (-signal.SIGKILL, -signal.SIGTERM)
+
     def _is_dead(self) -> bool:
         if not hasattr(os, "waitid"):  # macOS before Python 3.13
             return self._process.poll() is not None

@@ -161,11 +161,11 @@ class Supervisor:
             return True
         seat.deaths = 1 if now - child.started_at >= _STEADY_SECONDS else seat.deaths + 1
         if self.is_strict and seat.deaths >= 3:
-            raise StartError(f"{seat.program.name} doesn't start ({child.ending}){self._last_words(seat)}")
+            raise StartError(f"{seat.program.name} doesn't start ({child.ending}){_last_words(seat, child)}")
         delay = RESTART_DELAYS[min(seat.deaths, len(RESTART_DELAYS)) - 1]
         seat.due_at = now + delay
         self._say(
-            f"{seat.program.name} died ({child.ending}), starting it again in {delay:g} s{self._last_words(seat)}"
+            f"{seat.program.name} died ({child.ending}), starting it again in {delay:g} s{_last_words(seat, child)}"
         )
         return False
 
@@ -218,9 +218,6 @@ class Supervisor:
             seat.output.feed(chunk, self._clock())
         return chunk
 
-    def _last_words(self, seat: Seat) -> str:
-        return f": {seat.output.last_line}" if seat.output and seat.output.last_line else ""
-
     def _tell_warden(self, line: str) -> None:
         if self._warden is None or self._warden.poll() is not None:
             self._hire_warden()
@@ -248,3 +245,9 @@ class Supervisor:
             except subprocess.TimeoutExpired:
                 warden.kill()
                 warden.wait()
+
+
+def _last_words(seat: Seat, child: Child) -> str:
+    # Who was killed had no say in it: its last line is about something else.
+    is_known = seat.output and seat.output.last_line and not child.was_killed
+    return f": {seat.output.last_line}" if seat.output and is_known else ""

@@ -195,3 +195,30 @@ def test_a_process_of_its_own_serves_until_it_is_told_to_stop(tmp_path: Path, st
     finally:
         process.kill()
         process.wait()
+
+
+def test_a_killed_members_partitions_move_within_seconds(kafka: EmbeddedKafka) -> None:
+    # Its own heartbeat never comes again: a process of its own, killed without leaving the group.
+    group = f"group-{uuid.uuid4().hex}"
+    program = f"""
+from tests.unit.test_embedded_kafka import consumer
+member = consumer({kafka.bootstrap!r}, **{{"group.protocol": "consumer", "group.id": {group!r}}})
+member.subscribe(["orders"])
+while not member.assignment():
+    member.poll(0.1)
+print("joined", flush=True)
+while True:
+    member.poll(0.1)
+"""
+    first = subprocess.Popen([sys.executable, "-c", program], cwd=ROOT, stdout=subprocess.PIPE)
+    assert first.stdout is not None
+    assert first.stdout.readline() == b"joined\n"
+    first.kill()
+    first.communicate()
+    member = consumer(kafka.bootstrap, **{"group.protocol": "consumer", "group.id": group})
+    member.subscribe(["orders"])
+    deadline = time.monotonic() + 15
+    while len(member.assignment()) < 2:
+        assert time.monotonic() < deadline
+        member.poll(0.1)
+    member.close()

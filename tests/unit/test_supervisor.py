@@ -73,8 +73,9 @@ def all_gone(pids: list[int], seconds: float = 5.0) -> bool:
 
 
 def test_a_program_that_dies_is_started_again_and_said_so_in_one_line(watched: Watched) -> None:
-    watched.supervisor.start(python("web", WAITS))
+    watched.supervisor.start(python("web", f"print('listening', flush=True); {WAITS}"))
     first = watched.supervisor.pids()["web"]
+    watched.until(lambda: watched.log("web") == "listening\n")
     os.kill(first, signal.SIGKILL)
     watched.until(lambda: watched.supervisor.pids().get("web", first) != first)
     assert watched.said == ["web died (signal SIGKILL), starting it again in 0.5 s"]
