@@ -13,7 +13,7 @@ import inspect
 from collections.abc import Callable, Iterable
 from contextvars import ContextVar
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from bus import catalog, conf
 from bus.catalog import Priority
@@ -25,8 +25,7 @@ Function = Callable[[Any, Metadata], Any]
 F = TypeVar("F", bound=Callable[..., Any])
 
 
-@dataclass(frozen=True, slots=True)
-class Delivery:
+class Delivery(NamedTuple):
     """Where and how often the event that a handler runs for was delivered; see `current()`."""
 
     group: str

@@ -18,25 +18,23 @@ from collections.abc import Callable, Iterable, Sequence
 
 from bus import conf
 from bus.consumer.burial import Burial, Dead, Sender, attempts_of
+from bus.consumer.claims import Blocked, Claims
 from bus.consumer.exchange import Exchange, Reply
 from bus.consumer.executor import NOT_RUN, Executor, Outcome, Result
 from bus.consumer.journal import Journal
-from bus.consumer.lanes import Lanes, Run
 from bus.consumer.offsets import Watermark
 from bus.consumer.pace import Pace
 from bus.consumer.pool import Job, Pool
+from bus.consumer.solitude import Solitude
 from bus.consumer.work import Work
 from bus.kafka.consumer import Partition
-from bus.ledger import Answer, Claim, Ledger, Settlement, Status, Verdict
+from bus.ledger import Answer, Ledger, Settlement, Status, Verdict
 
-# How often a foreign claim is asked about again, at the latest: its worker may settle long before its lease is over.
-_ASK_AGAIN_SECONDS = 0.5
-# How long a second copy of an event waits for the first one that runs in this process.
-_COPY_SECONDS = 0.05
 _LONGEST_REST = 0.5
+# While jobs are held back the other groups of the process are asked this often whether they are silent yet.
+_HELD_REST = 0.01
 # The newest attempts of an event that its record in the ledger keeps.
 _MOST_ATTEMPTS = 20
-_DONE = (Verdict.DONE, Verdict.FAILED)
 
 
 class Revocation:
@@ -61,35 +59,37 @@ class Dispatcher:
         settings: conf.BusSettings | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self.settings = settings or conf.current()
+        self.settings = settings = settings or conf.current()
         self.group = group
-        self.worker = worker
         self.failure: BaseException | None = None
         #: Next offsets that may be committed, read by the poll thread.
         self.committable: dict[Partition, int] = {}
-        self.journal = Journal(group, worker, self.settings.stuck_seconds)
-        self.pace = Pace(pool.concurrency, self.settings.claim_batch)
+        self.pace = Pace(pool.concurrency, settings.claim_batch)
         self._clock = clock
         self._pool = pool
-        self._executor = Executor(group, worker, self.settings.crash_limit)
-        self._exchange = Exchange(
-            ledger, f"{worker}/{group}", goes_on_without=self.settings.on_redis_down == "process", clock=clock
-        )
         self._wake = threading.Event()
-        self._burial = Burial(group, sender, self.settings.max_dead_letter_bytes, clock=clock, wake=self._wake.set)
-        self._lanes: Lanes[Work] = Lanes(spread=pool.concurrency)
+        self._journal = Journal(group, worker, settings.stuck_seconds)
+        self._exchange = Exchange(
+            ledger, f"{worker}/{group}", goes_on_without=settings.on_redis_down == "process", clock=clock
+        )
+        self._burial = Burial(group, sender, settings.max_dead_letter_bytes, clock=clock, wake=self._wake.set)
+        self._solitude = Solitude(pool.gate)
+        self._claims = Claims(
+            group,
+            Executor(group, worker, settings.crash_limit),
+            settings.crash_limit,
+            spread=pool.concurrency,
+            finish=self._finish,
+            give_back=self._give_back,
+            job_done=self._job_done,
+        )
         self._watermarks: dict[Partition, Watermark] = {}
-        self._commands: deque[Callable[[], None]] = deque()
-        self._done: deque[Job] = deque()
-        self._jobs: set[Job] = set()
-        self._claimed: dict[str, Work] = {}
-        self._asked: list[tuple[Run[Work], list[Work]]] = []
-        self._held_jobs: list[Job] = []
-        self._suspects: deque[Job] = deque()
-        self._marking: Job | None = None
-        self._alone: Job | None = None
-        self._dying: dict[Job, list[Dead]] = {}
         self._moved: set[Partition] = set()
+        self._commands: deque[Callable[[], None]] = deque()
+        self._held: list[Job] = []
+        self._jobs: set[Job] = set()
+        self._done: deque[Job] = deque()
+        self._dying: dict[Job, list[Dead]] = {}
         self._revocations: list[Revocation] = []
         self._draining = False
         self._ended = False
@@ -148,7 +148,7 @@ class Dispatcher:
 
     def held(self, partition: Partition) -> tuple[int, int]:
         """Events and bytes of a partition that are in hand; a snapshot."""
-        return self._lanes.held(partition)
+        return self._claims.lanes.held(partition)
 
     def is_alive(self) -> bool:
         """Whether the thread does its work."""
@@ -161,7 +161,7 @@ class Dispatcher:
 
     def running(self) -> list[Job]:
         """Jobs that handlers work on; a snapshot."""
-        return [job for job in list(self._jobs) if job.current is not None]
+        return [job for job in self._jobs.copy() if job.current is not None]
 
     def _command(self, command: Callable[[], None]) -> None:
         self._commands.append(command)
@@ -177,7 +177,7 @@ class Dispatcher:
                 self.round()
         except BaseException as error:
             self.failure = error
-            self.journal.broken(error)
+            self._journal.broken(error)
 
     def round(self) -> None:
         """Do everything there is to do now."""
@@ -187,11 +187,13 @@ class Dispatcher:
             self._conclude(self._done.popleft())
         for dead in self._burial.acknowledged():
             self._buried(dead)
-        self._begin_call()
+        if self._exchange.is_free:
+            self._begin_call()
         reply = self._exchange.perform()
         if reply is not None:
             self._apply(reply)
         self._submit()
+        self._pool.keep_up()
         self._exchange.beat(self.settings.lease_seconds / 3)
         self._report_stuck()
         self._close_revocations()
@@ -200,66 +202,57 @@ class Dispatcher:
         """Seconds until something is due."""
         now = self._clock()
         due = [self._burial.next_try(), self._exchange.next_try]
-        if self._exchange.is_free and not self._draining:
-            due.append(self._lanes.next_due())
-        if self._suspects or self._held_jobs:
-            due.append(now + 0.01)  # waits for the other groups of the process to fall silent
-        elif self._exchange.is_free and (self._exchange.unsettled or self._may_claim()):
-            return 0.0
+        if self._exchange.is_free:
+            if self._exchange.unsettled or self._may_claim():
+                return 0.0
+            if not self._draining:
+                due.append(self._claims.lanes.next_due())
+        if self._held or self._solitude.waits:
+            due.append(now + _HELD_REST)
+        if (behind := self._pool.next_look()) is not None:
+            due.append(now + behind)
         return min([max(0.0, at - now) for at in due if at is not None] + [_LONGEST_REST])
 
     def _may_claim(self) -> bool:
-        return not self._draining and self._lanes.has_ready and self._room() > 0
+        return self._claims.lanes.has_ready and self._room() > 0
 
     def _room(self) -> int:
-        if self._suspects or self._alone or self._held_jobs:
+        if self._draining or self._held or self._solitude.is_wanted:
             return 0
-        return self.pace.room(self._lanes.out)
+        return self.pace.room(self._claims.lanes.out)
 
     # -- taking in and letting go -----------------------------------------------------------------------------------
 
     def _take_in(self, works: Sequence[Work]) -> None:
-        fresh = []
-        for work in works:
-            watermark = self._watermarks.get(work.source)
-            # Not ours any more, or read a second time: the first reading is still in hand.
-            if watermark is not None and watermark.add(work.offset):
-                fresh.append(work)
-        self._lanes.add(fresh)
+        watermarks = self._watermarks
+        # Not ours any more, or read a second time while the first reading is still in hand.
+        fresh = [
+            work
+            for work in works
+            if (watermark := watermarks.get(work.source)) is not None and watermark.add(work.offset)
+        ]
+        self._claims.lanes.add(fresh)
 
     def _revoke(self, revocation: Revocation) -> None:
-        for partition in revocation.partitions:
-            self._lanes.drop(partition)
-        for job in self._jobs:
-            if job.run.source in revocation.partitions:
-                job.stop = True
-        for job in [*self._held_jobs, *self._suspects]:
-            if job.run.source in revocation.partitions:
-                self._withdraw(job)
+        self._claims.withdraw(revocation.partitions)
+        self._call_off(lambda job: job.run.source in revocation.partitions)
         self._revocations.append(revocation)
 
-    def _withdraw(self, job: Job) -> None:
-        """Take back a job that was never given to a thread."""
-        if job is self._marking:
-            job.stop = True  # the ledger is being told of it; given back with the number of that call
-            return
-        if job in self._suspects:
-            self._suspects.remove(job)
-        else:
-            self._held_jobs.remove(job)
-        if not self._suspects and not self._alone:
-            self._pool.gate.end_alone(self)
-        self._not_run(job)
-
-    def _not_run(self, job: Job) -> None:
-        job.outcomes = [NOT_RUN] * len(job.works)
-        self._conclude(job)
+    def _call_off(self, wanted: Callable[[Job], bool]) -> None:
+        """Don't start what hasn't started."""
+        for job in filter(wanted, self._jobs):
+            job.stop = True
+        gone = [*self._solitude.withdraw(wanted), *filter(wanted, self._held)]
+        self._held = [job for job in self._held if not wanted(job)]
+        for job in gone:
+            self._not_run(job)
 
     def _release(self, partitions: Iterable[Partition]) -> dict[Partition, int]:
         released = {}
         for partition in partitions:
             for dead in self._burial.give_up(partition):
-                self._given_up(dead)
+                self._give_back(dead.work)
+                self._is_over(dead)
             watermark = self._watermarks.pop(partition, None)
             self.committable.pop(partition, None)
             if watermark is not None and watermark.committable is not None:
@@ -268,134 +261,62 @@ class Dispatcher:
 
     def _close_revocations(self) -> None:
         if self._draining:
-            for job in self._jobs:
-                job.stop = True
-            for job in [*self._held_jobs, *self._suspects]:
-                self._withdraw(job)
+            self._call_off(lambda _: True)
         for revocation in list(self._revocations):
             busy = any(job.run.source in revocation.partitions for job in (*self._jobs, *self._dying))
-            if not busy and not self._exchange.unsettled:
+            if not busy and self._exchange.is_free and not self._exchange.unsettled:
                 self._revocations.remove(revocation)
                 revocation.done.set()
 
-    # -- claiming ---------------------------------------------------------------------------------------------------
+    # -- claiming and running ---------------------------------------------------------------------------------------
 
     def _begin_call(self) -> None:
-        if not self._exchange.is_free:
-            return
-        if self._marking is None and self._suspects and not self._alone and self._pool.gate.try_alone(self):
-            self._marking = self._suspects[0]
-            self._exchange.ask([self._claim(self._marking.works[0], alone=True)])
-            return
-        claims: list[Claim] = []
-        room = 0 if self._draining else self._room()
-        for run in self._lanes.take(room, self._clock()) if room else ():
-            # Of two copies of an event, in one run or two, the second waits for what becomes of the first.
-            works = [work for work in run.works if self._claimed.setdefault(work.event_id, work) is work]
-            claims += [self._claim(work) for work in works]
-            self._asked.append((run, works))
-        self._exchange.ask(claims)
-
-    def _claim(self, work: Work, *, alone: bool = False) -> Claim:
-        return Claim(work.event_id, self.group, work.topic, work.generation, alone)
+        suspect = self._solitude.next_to_mark()
+        if suspect is not None:
+            self._exchange.ask([self._claims.mark(suspect.works[0])])
+        else:
+            self._exchange.ask(self._claims.ask(self._room(), self._clock()))
 
     def _apply(self, reply: Reply) -> None:
         for work, settlement, kept in reply.settled:
-            if settlement.outcome in (Status.PROCESSED, Status.FAILED):
-                # Not kept means that another worker owns the event by now, and settles it: it is no longer ours to
-                # redo, but neither is it known to be done, so its offset stays until it is read or asked again.
+            if settlement.outcome is Status.PROCESSED or settlement.outcome is Status.FAILED:
                 if kept:
                     self._finish(work)
                 else:
-                    self._ask_again(work)
-        if self._marking is not None:
-            self._apply_mark(self._marking, reply.answers[0])
-            return
-        answers = iter(reply.answers)
-        asked, self._asked = self._asked, []
-        for run, works in asked:
-            self._begin(run, {id(work): next(answers) for work in works})
+                    # Another worker owns the event by now and settles it. It isn't known to be done, so its offset
+                    # stays, and the ledger is asked again until it is.
+                    self._journal.taken_over(work)
+                    if work.source in self._watermarks:
+                        self._claims.lanes.add([work])
+        suspect = self._solitude.marked()
+        if suspect is not None:
+            self._start_alone(suspect, reply.answers[0])
+        else:
+            for job in self._claims.answered(reply.answers, self._clock()):
+                if self._claims.is_suspect(job.works[0]):
+                    self._journal.suspected(job.works[0])
+                    self._solitude.add(job)
+                else:
+                    self._held.append(job)
         self._publish_watermarks()
 
-    def _apply_mark(self, job: Job, answer: Answer) -> None:
+    def _start_alone(self, job: Job, answer: Answer) -> None:
         """The suspect is marked: should the worker die now, it is known what it ran."""
-        self._marking = None
-        self._suspects.popleft()
-        work = job.works[0]
-        if answer.verdict in (Verdict.GRANTED, Verdict.AGAIN):
-            work.number = answer.number
-        else:  # somebody else has it by now; giving back what isn't ours changes nothing
-            job.stop = True
-        if job.stop:
-            if not self._suspects:
-                self._pool.gate.end_alone(self)
+        job.works[0].answer = answer
+        if job.stop or answer.verdict not in (Verdict.GRANTED, Verdict.AGAIN):
+            self._solitude.leave(job)
             self._not_run(job)
             return
-        self._alone = job
         self._jobs.add(job)
-        self._pool.gate.enter(self, 1)
+        self._pool.gate.enter(self._solitude, 1)
         self._pool.submit([job])
 
-    def _begin(self, run: Run[Work], answers: dict[int, Answer]) -> None:
-        """Make a job of what was granted of a run, and put off what wasn't."""
-        now = self._clock()
-        ready: list[Work] = []
-        blocked: list[tuple[Work, float]] = []
-        for work in run.works:
-            answer = answers.get(id(work))
-            if answer is not None and answer.verdict in _DONE:
-                self._unclaim(work)
-                self._finish(work)
-                continue
-            until = self._admit(work, answer, now)
-            if until is None and not self._fits(work, ready, blocked, run):
-                self._give_back(work)
-                until = now
-            if until is None:
-                ready.append(work)
-            else:
-                blocked.append((work, until))
-        if not ready:
-            self._close(run, blocked)
-            return
-        job = Job(run, ready, self._executor, self._job_done)
-        job.blocked = blocked
-        if self._is_suspect(ready[0]):
-            self.journal.suspected(ready[0])
-            self._suspects.append(job)
-        else:
-            self._held_jobs.append(job)
-
-    def _fits(self, work: Work, ready: list[Work], blocked: list[tuple[Work, float]], run: Run[Work]) -> bool:
-        """Whether a granted event may join the job: not past one of its lane that waits, and a suspect only alone."""
-        if run.dropped or (blocked and run.lane is not None):
-            return False
-        return not ready or not (self._is_suspect(work) or self._is_suspect(ready[0]))
-
-    def _is_suspect(self, work: Work) -> bool:
-        return work.suspect and work.crashes < self.settings.crash_limit
-
-    def _admit(self, work: Work, answer: Answer | None, now: float) -> float | None:
-        """Note what the ledger said of an event; None when it is granted, else when to ask again."""
-        if answer is None:
-            return now + _COPY_SECONDS
-        if answer.verdict in (Verdict.GRANTED, Verdict.AGAIN):
-            work.number = answer.number
-            work.attempts, work.crashes, work.suspect = answer.attempts, answer.crashes, answer.suspect
-            work.history = answer.history
-            return None
-        self._unclaim(work)
-        wait = answer.wait_ms / 1000
-        return now + (wait if answer.verdict is Verdict.WAIT else min(wait, _ASK_AGAIN_SECONDS))
-
-    # -- running ----------------------------------------------------------------------------------------------------
-
     def _submit(self) -> None:
-        if not self._held_jobs or self._suspects or self._alone or self._marking:
+        if not self._held or self._solitude.is_wanted:
             return
-        jobs = self._held_jobs
-        if self._pool.gate.enter(self, len(jobs)):
-            self._held_jobs = []
+        jobs = self._held
+        if self._pool.gate.enter(self._solitude, len(jobs)):
+            self._held = []
             self._jobs.update(jobs)
             self._pool.submit(jobs)
 
@@ -405,32 +326,34 @@ class Dispatcher:
         if not self._wake.is_set():
             self._wake.set()
 
+    def _not_run(self, job: Job) -> None:
+        job.outcomes = [NOT_RUN] * len(job.works)
+        self._conclude(job)
+
     def _conclude(self, job: Job) -> None:
         """Settle what a job came to."""
         now = self._clock()
         self._leave(job, now)
-        blocked: list[tuple[Work, float]] = []
+        blocked: Blocked = []
         dying: list[Dead] = []
-        handled = 0
         for work, outcome in zip(job.works, job.outcomes, strict=True):
             if outcome.result is Result.HANDLED or outcome.result is Result.SKIPPED:
-                handled += 1
-                self._settle(work, Status.PROCESSED, outcome)
+                self._settle(work, Status.PROCESSED, outcome, work.answer.attempts + 1)
             elif outcome.result is Result.DEAD:
                 dying.append(Dead(job, work, outcome))
             elif outcome.result is Result.RETRY:
-                self.journal.retrying(work, outcome)
-                self._settle(work, Status.RETRYING, outcome)
+                self._journal.retrying(work, outcome)
+                self._settle(work, Status.RETRYING, outcome, work.answer.attempts + 1)
                 blocked.append((work, now + outcome.seconds))
             else:
                 if outcome.result is Result.OUTAGE:
-                    self.journal.held_up(work, outcome)
+                    self._journal.held_up(work, outcome)
                 self._give_back(work)
                 blocked.append((work, now + outcome.seconds))
-        self.pace.handled(handled, now)
+        self.pace.handled(len(job.works), now)
         job.blocked = blocked + job.blocked
         if not dying:
-            self._close(job.run, job.blocked)
+            self._claims.close(job.run, job.blocked, now)
             return
         self._dying[job] = dying
         for dead in list(dying):
@@ -441,25 +364,15 @@ class Dispatcher:
             return
         self._jobs.discard(job)
         if job.reported_stuck:
-            self.journal.came_back(job, now)
+            self._journal.came_back(job, now)
         else:
-            self._pool.gate.leave(self, 1)
-        if job is self._alone:
-            self._end_alone()
-
-    def _end_alone(self) -> None:
-        self._alone = None
-        if not self._suspects:
-            self._pool.gate.end_alone(self)
+            self._pool.gate.leave(self._solitude, 1)
+            self._solitude.leave(job)
 
     def _buried(self, dead: Dead) -> None:
         """The broker has acknowledged the dead letter: only now is the event settled."""
-        self.journal.dead_lettered(dead.work, dead.outcome)
+        self._journal.dead_lettered(dead.work, dead.outcome)
         self._settle(dead.work, Status.FAILED, dead.outcome, attempts_of(dead))
-        self._is_over(dead)
-
-    def _given_up(self, dead: Dead) -> None:
-        self._give_back(dead.work)
         self._is_over(dead)
 
     def _is_over(self, dead: Dead) -> None:
@@ -467,69 +380,49 @@ class Dispatcher:
         dying.remove(dead)
         if not dying:
             del self._dying[dead.job]
-            self._close(dead.job.run, dead.job.blocked)
-
-    def _close(self, run: Run[Work], blocked: list[tuple[Work, float]]) -> None:
-        """Give the lane free, but for what has to wait."""
-        now = self._clock()
-        if run.dropped or not blocked:
-            self._lanes.give_back(run, ())
-        elif run.lane is None:
-            later = [(work, until) for work, until in blocked if until > now]
-            self._lanes.scatter(run, later, [work for work, until in blocked if until <= now])
-        else:
-            works, until = [work for work, _ in blocked], blocked[0][1]
-            if until > now:
-                self._lanes.park(run, works, until)
-            else:
-                self._lanes.give_back(run, works)
+            self._claims.close(dead.job.run, dead.job.blocked, self._clock())
 
     def _report_stuck(self) -> None:
-        # A stuck handler doesn't keep a suspect from running: alone would then mean never.
-        for job in self.journal.watch(self._jobs, self._clock()):
-            self._pool.gate.leave(self, 1)
-            if job is self._alone:  # it has not killed its worker so far, and others have waited long enough
-                self._end_alone()
+        # A stuck handler doesn't keep a suspect from running (alone would mean never), and a stuck suspect doesn't keep
+        # the others waiting: it has had its time to kill its worker.
+        for job in self._journal.watch(self._jobs, self._clock()):
+            self._pool.gate.leave(self._solitude, 1)
+            self._solitude.leave(job)
 
     # -- settling ---------------------------------------------------------------------------------------------------
 
-    def _settle(self, work: Work, status: Status, outcome: Outcome, attempts: int | None = None) -> None:
-        self._unclaim(work)
-        history = work.history if outcome.attempt is None else (*work.history, outcome.attempt)[-_MOST_ATTEMPTS:]
-        settlement = Settlement(
-            work.event_id,
-            self.group,
-            work.topic,
-            work.generation,
-            work.number,
-            status,
-            work.attempts + 1 if attempts is None else attempts,
-            work.crashes,
-            history,
-            int(outcome.seconds * 1000),
+    def _settle(self, work: Work, status: Status, outcome: Outcome, attempts: int) -> None:
+        self._claims.forget(work)
+        answer, attempt = work.answer, outcome.attempt
+        history = answer.history if attempt is None else (*answer.history, attempt)[-_MOST_ATTEMPTS:]
+        self._exchange.settle(
+            work,
+            Settlement(
+                work.event_id,
+                self.group,
+                work.topic,
+                work.generation,
+                answer.number,
+                status,
+                attempts,
+                answer.crashes,
+                history,
+                int(outcome.seconds * 1000),
+            ),
         )
-        self._exchange.settle(work, settlement)
 
     def _give_back(self, work: Work) -> None:
         """What was claimed and didn't run is free again, for us or for whoever has the partition next."""
-        self._unclaim(work)
-        settlement = Settlement(work.event_id, self.group, work.topic, work.generation, work.number, None)
-        self._exchange.settle(work, settlement)
-
-    def _unclaim(self, work: Work) -> None:
-        if self._claimed.get(work.event_id) is work:
-            del self._claimed[work.event_id]
+        self._claims.forget(work)
+        self._exchange.settle(
+            work, Settlement(work.event_id, self.group, work.topic, work.generation, work.answer.number, None)
+        )
 
     def _finish(self, work: Work) -> None:
         watermark = self._watermarks.get(work.source)
         if watermark is not None:
             watermark.finish(work.offset)
             self._moved.add(work.source)
-
-    def _ask_again(self, work: Work) -> None:
-        self.journal.taken_over(work)
-        if work.source in self._watermarks:
-            self._lanes.add([work])
 
     def _publish_watermarks(self) -> None:
         for partition in self._moved:

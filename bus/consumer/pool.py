@@ -20,6 +20,7 @@ from bus.consumer.lanes import Run
 from bus.consumer.work import Work
 
 _CLEAN_UP_EVERY_SECONDS = 1.0
+_FAST_SECONDS = 0.002
 
 
 class Job:
@@ -44,12 +45,17 @@ class Job:
     )
 
     def __init__(
-        self, run: Run[Work], works: Sequence[Work], executor: Executor, on_done: Callable[[Job], None]
+        self,
+        run: Run[Work],
+        works: Sequence[Work],
+        blocked: list[tuple[Work, float]],
+        executor: Executor,
+        on_done: Callable[[Job], None],
     ) -> None:
         self.run = run
         self.works = works
         self.outcomes: list[Outcome] = []
-        self.blocked: list[tuple[Work, float]] = []  # events of the run that may not be handled before a time
+        self.blocked = blocked  # events of the run that have to wait, each until a time
         self.stop = False
         self.reported_stuck = False
         self.current: Work | None = None
@@ -137,25 +143,43 @@ class Pool:
         self._changed = threading.Condition()
         self._threads: list[threading.Thread] = []
         self._idle = 0
+        self._seconds_per_job = 0.0  # lately; written by all threads, and none the worse for a lost update
         self._loop: asyncio.AbstractEventLoop | None = None
         self._tasks: set[asyncio.Task[None]] = set()
 
     def submit(self, jobs: Sequence[Job]) -> None:
         """Have jobs performed, in the order given as far as threads are free."""
-        sync = [job for job in jobs if not job.is_async]
+        sync = 0
         for job in jobs:
             if job.is_async:
                 self._event_loop().call_soon_threadsafe(self._start, job)
-        if not sync:
-            return
+            else:
+                sync += 1
+                self._jobs.append(job)
+        if sync:
+            self._employ(sync if self._seconds_per_job > _FAST_SECONDS else 1)
+
+    def keep_up(self) -> None:
+        """Employ one more thread when jobs wait: called by the dispatchers every few milliseconds while any do."""
+        if self._jobs and self.next_look() is not None:
+            self._employ(1)
+
+    def next_look(self) -> float | None:
+        """Seconds after which to `keep_up`, or None: nothing waits, or every thread is at work."""
+        if not self._jobs or (len(self._threads) >= self.concurrency and not self._idle):
+            return None
+        return _FAST_SECONDS
+
+    def _employ(self, count: int) -> None:
+        # Handlers that take no time are done soonest by one thread: more of them would only wait for each other to let
+        # go of the interpreter. Those that wait for something else get as many as there are jobs.
         with self._changed:
-            self._jobs.extend(sync)
-            wanted = min(self.concurrency, len(self._threads) - self._idle + len(self._jobs))
+            self._changed.notify(count)
+            wanted = min(self.concurrency, len(self._threads) - self._idle + count)
             while len(self._threads) < wanted:
                 thread = threading.Thread(target=self._work, name=f"bus-handler-{len(self._threads)}", daemon=True)
                 self._threads.append(thread)
                 thread.start()
-            self._changed.notify(len(sync))
 
     def _work(self) -> None:
         jobs, clock = self._jobs, self.clock
@@ -165,16 +189,18 @@ class Pool:
                 job = jobs.popleft()
             except IndexError:
                 with self._changed:
-                    # Jobs come in under the lock: either they are seen here, or the notification is.
+                    # Whoever adds jobs notifies afterwards, under the lock: they are seen here, or the call is.
                     if not jobs:
                         self._idle += 1
                         self._changed.wait()
                         self._idle -= 1
                 continue
-            if clock() - cleaned > _CLEAN_UP_EVERY_SECONDS:
+            began = clock()
+            if began - cleaned > _CLEAN_UP_EVERY_SECONDS:
                 close_old_connections()
-                cleaned = clock()
+                cleaned = began
             job.perform(clock)
+            self._seconds_per_job += 0.1 * (clock() - began - self._seconds_per_job)
 
     def _event_loop(self) -> asyncio.AbstractEventLoop:
         with self._changed:

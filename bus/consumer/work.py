@@ -13,31 +13,29 @@ from bus.envelope import EVENT_ID, Event, Metadata, decode, derived_event_id, ti
 from bus.errors import EnvelopeError
 from bus.handlers import Handler
 from bus.kafka.consumer import Record
-from bus.ledger import Attempt
+from bus.ledger import Answer, Verdict
+
+NOT_ASKED = Answer(Verdict.BUSY, 0)
 
 
 class Work:
     """A record taken in: what it says, who handles it, and what the ledger knows of it.
 
-    `problem` is set instead of `event` when the record can't be read. `number` is the ledger call that claimed it.
+    `problem` is set when the record can't be read as an event of its topic; `answer` is what the ledger last said.
     """
 
     __slots__ = (
-        "attempts",
-        "crashes",
+        "answer",
         "event",
         "event_id",
         "generation",
         "handler",
-        "history",
         "lane",
-        "number",
         "offset",
         "problem",
         "record",
         "size",
         "source",
-        "suspect",
         "topic",
     )
 
@@ -66,11 +64,17 @@ class Work:
         self.event = event
         self.problem = problem
         self.handler = handler
-        self.number = 0
-        self.attempts = 0
-        self.crashes = 0
-        self.suspect = False
-        self.history: tuple[Attempt, ...] = ()
+        self.answer = NOT_ASKED
+
+    @property
+    def attempts(self) -> int:
+        """Attempts before this one."""
+        return self.answer.attempts
+
+    @property
+    def crashes(self) -> int:
+        """Workers that died while they ran this event alone."""
+        return self.answer.crashes
 
 
 class Decoder:
