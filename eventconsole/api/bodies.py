@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SkipValidation, model_validator
 from pydantic.alias_generators import to_camel
 from pydantic_core import PydanticCustomError
 
@@ -78,7 +78,7 @@ class NewEvent(Body):
     source: Label | None = Field(None, description="The service that the event comes from.")
     correlation_id: Label | None = Field(None, description="What belongs together, such as a request id.")
     user_id: Label | None = Field(None, description="The user on whose behalf it happened.")
-    version: Annotated[str, Field(min_length=1, max_length=50), AfterValidator(_label)] | None = Field(
+    version: Annotated[Label, Field(min_length=1)] | None = Field(
         None, description="Version of the data's format; 1.0.0 by default"
     )
 
@@ -93,7 +93,8 @@ class PublishBatchRequest(Body):
     """The body of publish-batch."""
 
     topic: str = Field(description="A topic of the catalog.", examples=["inventory.updated"])
-    events: list[NewEvent] = Field(min_length=1)
+    # Each is checked on its own, so that a wrong one doesn't hold up the others.
+    events: list[SkipValidation[NewEvent]] = Field(min_length=1)
 
 
 class Answer(BaseModel):
@@ -103,12 +104,12 @@ class Answer(BaseModel):
 
 
 class PublishedEvent(Answer):
-    """Where an event went. Partition and offset are null when that isn't known any more."""
+    """Where an event went."""
 
     event_id: str
     topic: str
-    partition: int | None
-    offset: int | None
+    partition: int
+    offset: int
     duplicate: bool = Field(description="Whether it had been published before; it wasn't published again.")
 
 

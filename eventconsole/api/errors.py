@@ -150,22 +150,28 @@ def _http_error(request: HttpRequest, error: HttpError | type[HttpError]) -> Htt
 
 
 def _request_error(request: HttpRequest, error: RequestError | type[RequestError]) -> HttpResponse:
-    found = [_field_error(detail) for detail in getattr(error, "errors", [])]
-    more = f" (and {len(found) - 1} more)" if len(found) > 1 else ""
-    name, problem = found[0]
-    return Problem(INVALID, f"{name}: {problem}{more}", found).response()
+    # django-ninja's loc is (where in the request, the view's argument, path…).
+    details = [{**detail, "loc": detail["loc"][2:]} for detail in getattr(error, "errors", [])]
+    return invalid(details).response()
 
 
-def _field_error(detail: Mapping[str, Any]) -> tuple[str, str]:
-    # loc is (where in the request, the view's argument, path…)
-    path = [*detail["loc"][2:]]
+def invalid(details: Sequence[Mapping[str, Any]], within: str = "") -> Problem:
+    """The problem that pydantic's errors mean, their places given from `within`."""
+    errors = [_field_error(detail, within) for detail in details]
+    more = f" (and {len(errors) - 1} more)" if len(errors) > 1 else ""
+    name, problem = errors[0]
+    return Problem(INVALID, f"{name}: {problem}{more}", errors)
+
+
+def _field_error(detail: Mapping[str, Any], within: str) -> tuple[str, str]:
+    path = [*detail["loc"]]
     if (unknown := detail.get("ctx", {}).get("unknown")) is not None:
         path.append(unknown)
-    name = ""
+    name = within
     for part in path:
         name += f"[{part}]" if isinstance(part, int) else f".{part}" if name else str(part)
     problem = str(detail["msg"])
-    return name or str(detail["loc"][0]), problem[:1].lower() + problem[1:]
+    return name or "body", problem[:1].lower() + problem[1:]
 
 
 def unauthorized(detail: str) -> Problem:

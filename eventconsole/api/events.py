@@ -1,11 +1,12 @@
-"""Publishing events, and what became of them."""
+"""Publishing events."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping, Sequence
+from typing import Any
 
+import pydantic
 from django.http import HttpRequest, HttpResponse
 from ninja import Body, Router
 
@@ -13,10 +14,11 @@ import bus
 from bus import conf
 from bus.envelope import new_event_id
 from bus.errors import InvalidEventError, PublishUnknownError, UnavailableError
+from bus.producer import Outcome, Published, PublishFailure
 from eventconsole.api import bodies
 from eventconsole.api.answers import answer
 from eventconsole.api.auth import caller_of, needs
-from eventconsole.api.errors import FORBIDDEN, Problem, problem_of
+from eventconsole.api.errors import FORBIDDEN, Problem, invalid, problem_of
 from eventconsole.api.tokens import Caller
 from eventconsole.models import Scope
 
@@ -25,9 +27,6 @@ BROKER_SECONDS = 8.0
 ANSWER_SECONDS = 9.5
 
 _REFUSALS = dict.fromkeys((400, 401, 403, 409, 413, 415, 422, 503), bodies.ProblemDocument)
-
-if TYPE_CHECKING:
-    from bus.producer import Published, PublishFailure
 
 router = Router(tags=["events"])
 
@@ -47,17 +46,26 @@ async def publish(request: HttpRequest, event: Body[bodies.PublishRequest]) -> H
     """
     caller = caller_of(request)
     _check_topic(caller, event.topic)
-    options = _options(event)
-    event_id = options["event_id"]
     try:
         async with asyncio.timeout(ANSWER_SECONDS):
             published = await bus.apublish(
-                event.topic, event.data, **options, timeout=_broker_seconds(), published_by=caller.name
+                event.topic,
+                event.data,
+                key=event.key,
+                event_id=event.event_id,
+                priority=event.priority,
+                source=event.source,
+                correlation_id=event.correlation_id,
+                user_id=event.user_id,
+                version=event.version,
+                timeout=_broker_seconds(),
+                published_by=caller.name,
             )
     except TimeoutError:
-        raise _unknown(event_id) from None
+        raise _no_answer(event.event_id) from None
     except UnavailableError as error:
-        raise _with_event_id(error, event_id) from error
+        # Nothing was sent, so any id will do for sending it again.
+        raise _with_event_id(error, event.event_id or new_event_id()) from error
     return answer({"success": True, "message": "Event published successfully", "data": _where(published)})
 
 
@@ -69,29 +77,44 @@ async def publish(request: HttpRequest, event: Body[bodies.PublishRequest]) -> H
     summary="Publish several events",
 )
 async def publish_batch(request: HttpRequest, batch: Body[bodies.PublishBatchRequest]) -> HttpResponse:
-    """Publish several events on one topic, each on its own.
+    """Publish several events on one topic, each on its own: one that is refused doesn't hold up the others.
 
     200 when all are published. 207 when some are: `data.results` says for each, in the order sent, where it went or
     why not. When none is published the answer is a problem, with the same results.
     """
-    from bus.producer import PublishFailure
-
     caller = caller_of(request)
     _check_topic(caller, batch.topic)
     limit = conf.current().max_batch
     if len(batch.events) > limit:
         raise InvalidEventError("events", f"{len(batch.events)} events given, allowed are {limit} (BUS_MAX_BATCH)")
-    events = [{"data": event.data, **_options(event)} for event in batch.events]
+    outcomes: list[Outcome | Problem | None] = []
+    events: list[dict[str, Any]] = []
+    for index, given in enumerate(batch.events):
+        try:
+            events.append(bodies.NewEvent.model_validate(given).model_dump(by_alias=False))
+        except pydantic.ValidationError as error:
+            outcomes.append(invalid(error.errors(include_url=False), f"events[{index}]"))
+        else:
+            outcomes.append(None)
+    published = iter(await _publish_all(batch.topic, events, caller.name))
+    return _batch_answer(batch, [next(published) if outcome is None else outcome for outcome in outcomes])
+
+
+async def _publish_all(topic: str, events: Sequence[dict[str, Any]], by: str) -> Sequence[Outcome]:
+    if not events:
+        return []
+    if any(event["event_id"] is not None for event in events):
+        # Asking Redis about these may take so long that nobody waits for the broker: then every id must be known.
+        for event in events:
+            event["event_id"] = event["event_id"] or new_event_id()
     try:
         async with asyncio.timeout(ANSWER_SECONDS):
-            outcomes = await bus.apublish_batch(
-                batch.topic, events, timeout=_broker_seconds(), published_by=caller.name
-            )
+            return await bus.apublish_batch(topic, events, timeout=_broker_seconds(), published_by=by)
     except TimeoutError:
-        outcomes = [PublishFailure(event["event_id"], _unknown(event["event_id"])) for event in events]
+        ids = [event["event_id"] or new_event_id() for event in events]
+        return [PublishFailure(event_id, _no_answer(event_id)) for event_id in ids]
     except UnavailableError as error:
-        outcomes = [PublishFailure(event["event_id"], error) for event in events]
-    return _batch_answer(batch.topic, outcomes)
+        return [PublishFailure(event["event_id"] or new_event_id(), error) for event in events]
 
 
 def _check_topic(caller: Caller, topic: str) -> None:
@@ -103,28 +126,13 @@ def _check_topic(caller: Caller, topic: str) -> None:
         )
 
 
-def _options(event: bodies.NewEvent) -> dict[str, Any]:
-    # The id is made here when none was sent, so that it is known whatever happens.
-    given = {
-        "key": event.key,
-        "priority": event.priority,
-        "source": event.source,
-        "correlation_id": event.correlation_id,
-        "user_id": event.user_id,
-        "version": event.version,
-    }
-    options: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
-    options["event_id"] = event.event_id or new_event_id()
-    return options
-
-
 def _broker_seconds() -> float:
     return min(conf.current().publish_timeout, BROKER_SECONDS)
 
 
-def _unknown(event_id: str) -> PublishUnknownError:
+def _no_answer(event_id: str | None) -> PublishUnknownError:
     return PublishUnknownError(
-        event_id,
+        event_id or new_event_id(),
         f"no answer within {ANSWER_SECONDS:g} s; the event may have been published: send it again with this eventId",
     )
 
@@ -145,27 +153,24 @@ def _where(published: Published) -> dict[str, Any]:
     }
 
 
-def _batch_answer(topic: str, outcomes: Sequence[Published | PublishFailure]) -> HttpResponse:
-    from bus.producer import PublishFailure
-
+def _batch_answer(batch: bodies.PublishBatchRequest, outcomes: Sequence[Outcome | Problem | None]) -> HttpResponse:
     results: list[dict[str, Any]] = []
     problems: list[Problem] = []
     for index, outcome in enumerate(outcomes):
+        if isinstance(outcome, Published):
+            results.append({"index": index, "success": True, **_where(outcome)})
+            continue
         if isinstance(outcome, PublishFailure):
             problem = _with_event_id(outcome.error, outcome.event_id)
             problem.errors = [(f"events[{index}].{name}", text) for name, text in problem.errors]
-            problems.append(problem)
-            results.append(
-                {
-                    "index": index,
-                    "success": False,
-                    "eventId": outcome.event_id,
-                    "topic": topic,
-                    "error": problem.document(),
-                }
-            )
+            event_id: Any = outcome.event_id
         else:
-            results.append({"index": index, "success": True, **_where(outcome)})
+            problem = outcome if outcome is not None else problem_of(RuntimeError("an event has no outcome"))
+            given = batch.events[index]
+            event_id = given.get("eventId") if isinstance(given, Mapping) else None
+        problems.append(problem)
+        failure = {"index": index, "success": False, "eventId": event_id, "topic": batch.topic}
+        results.append({**failure, "error": problem.document()})
     count = len(results) - len(problems)
     data = {"published": count, "failed": len(problems), "results": results}
     if not problems:
@@ -173,7 +178,7 @@ def _batch_answer(topic: str, outcomes: Sequence[Published | PublishFailure]) ->
     if count:
         message = f"Batch partly published ({count} of {len(results)} events)"
         return answer({"success": False, "message": message, "data": data}, status=207)
-    # None is published: the answer's status is the first one's, unless another may work when sent again.
+    # None is published. The highest status stands for all: a 503 among them is worth sending the batch again.
     worst = max(problems, key=lambda problem: problem.kind.status)
     detail = f"None of {len(results)} events was published; the first: {problems[0].detail}"
     every = [error for problem in problems for error in problem.errors]

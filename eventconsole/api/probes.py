@@ -98,16 +98,6 @@ def status_of(probes: Sequence[Probe], findings: Sequence[Finding]) -> str:
     return "ok" if all(finding.is_up for finding in findings) else "degraded"
 
 
-@cache
-def _admin() -> Admin:
-    return Admin()
-
-
-@cache
-def _ledger() -> Ledger:
-    return Ledger()
-
-
 def _ask_database() -> None:
     try:
         with connection.cursor() as cursor:
@@ -116,12 +106,23 @@ def _ask_database() -> None:
         connection.close()
 
 
-@cache
-def dependencies() -> list[Probe]:
-    """What the service leans on. Only Kafka is needed: without Redis events are published and deduplicated later,
-    without the database tokens are good from memory for a minute."""
+def find_dependencies() -> list[Probe]:
+    """Probes for what the service leans on.
+
+    Only Kafka is needed: without Redis events are published and deduplicated later, without the database tokens are
+    good from memory for a minute.
+    """
+    # The clients are made by the first question, on its thread: that of a Redis Cluster connects while it is made.
+    admin = cache(Admin)
+    ledger = cache(Ledger)
     return [
-        Probe("kafka", lambda: _admin().ping(timeout=PROBE_SECONDS), is_needed=True),
-        Probe("redis", lambda: _ledger().ping()),
+        Probe("kafka", lambda: admin().ping(timeout=PROBE_SECONDS), is_needed=True),
+        Probe("redis", lambda: ledger().ping()),
         Probe("database", _ask_database),
     ]
+
+
+@cache
+def dependencies() -> list[Probe]:
+    """The probes of this process."""
+    return find_dependencies()

@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-import asyncio
-from concurrent.futures import ThreadPoolExecutor
-from functools import cache
 from typing import Any
 
 from django.http import HttpRequest, HttpResponse
 from ninja import Path, Router
 
 import bus
-from bus import catalog
 from bus.envelope import timestamp
 from bus.handlers import registry
-from bus.ledger import Attempt, EventStatus, Ledger, Status
+from bus.ledger import Attempt, EventStatus, Status
 from eventconsole.api import bodies
 from eventconsole.api.answers import answer
 from eventconsole.api.auth import caller_of, needs
@@ -63,20 +59,8 @@ async def event(request: HttpRequest, event_id: Path[bodies.EventId]) -> HttpRes
     return answer({"success": True, "data": _state(found)})
 
 
-@cache
-def _ledger() -> Ledger:
-    return Ledger()
-
-
-@cache
-def _threads() -> ThreadPoolExecutor:
-    return ThreadPoolExecutor(4, thread_name_prefix="console-ledger")
-
-
 async def _find(event_id: str, caller: Caller) -> EventStatus | None:
-    # The topic isn't known before the ledger has answered, so every group is asked about.
-    groups = dict.fromkeys([*catalog.groups(), *registry.groups()])
-    found = await asyncio.get_running_loop().run_in_executor(_threads(), _ledger().status, event_id, groups)
+    found = await bus.aevent_status(event_id)
     return found if found is not None and caller.may_use(_topic(found)) else None
 
 

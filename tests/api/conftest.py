@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import AsyncIterator, Iterator
 from typing import Any, cast
 
@@ -9,9 +10,10 @@ import httpx
 import pytest
 
 import bus
-from bus import catalog
-from bus.errors import BusError, UnknownTopicError
+from bus.errors import BusError, InvalidEventError
+from bus.ledger import EventStatus
 from bus.producer import Published, PublishFailure
+from bus.producer.drafts import Drafter, labels_of
 from eventconsole.api import auth
 from eventconsole.api.memory import DatabaseThreads, TokenMemory
 from eventconsole.api.tokens import Caller, digest_of
@@ -21,7 +23,7 @@ EVERYTHING = frozenset({"publish", "read", "replay", "admin"})
 
 
 class FakeBus:
-    """Records what is published, and fails as told."""
+    """Checks events as the bus does, records what is published, and fails as told."""
 
     def __init__(self) -> None:
         self.published: list[dict[str, Any]] = []
@@ -29,15 +31,21 @@ class FakeBus:
         self.errors: dict[int, BusError] = {}
         self.duplicates: set[str] = set()
         self.processed: set[str] = set()
+        self.states: dict[str, EventStatus] = {}
 
     async def apublish(self, topic: str, data: Any, **options: Any) -> Published:
         if self.error is not None:
             raise self.error
-        if topic not in catalog.topics():
-            raise UnknownTopicError("topic", f"{topic!r} given, allowed are the topics of the catalog")
+        event_id = self._check(topic, data, options)
         self.published.append({"topic": topic, "data": data, **options})
-        event_id = options["event_id"]
         return Published(event_id, topic, 1, len(self.published), event_id in self.duplicates)
+
+    def _check(self, topic: str, data: Any, options: dict[str, Any]) -> str:
+        drafter = Drafter(
+            topic, at_ms=0, published_by=options["published_by"], traceparent=None, max_event_bytes=1_000_000
+        )
+        labels = labels_of(options)
+        return drafter.draft(0, data, options["key"], options["event_id"], str(uuid.uuid4()), labels).event_id
 
     async def apublish_batch(
         self, topic: str, events: list[dict[str, Any]], **options: Any
@@ -48,8 +56,11 @@ class FakeBus:
         for index, event in enumerate(events):
             if index in self.errors:
                 outcomes.append(PublishFailure(event["event_id"], self.errors[index]))
-            else:
+                continue
+            try:
                 outcomes.append(await self.apublish(topic, **event, **options))
+            except InvalidEventError as error:
+                outcomes.append(PublishFailure(event["event_id"] or str(uuid.uuid4()), error))
         return outcomes
 
     async def ais_event_processed(self, event_id: str) -> bool:
@@ -57,13 +68,18 @@ class FakeBus:
             raise self.error
         return event_id in self.processed
 
+    async def aevent_status(self, event_id: str) -> EventStatus | None:
+        if self.error is not None:
+            raise self.error
+        return self.states.get(event_id)
+
 
 @pytest.fixture
 def fake_bus(monkeypatch: pytest.MonkeyPatch) -> FakeBus:
     """A bus without Kafka and Redis."""
     fake = FakeBus()
-    for name in ("apublish", "apublish_batch", "ais_event_processed"):
-        monkeypatch.setattr(bus, name, getattr(fake, name), raising=False)
+    for name in ("apublish", "apublish_batch", "ais_event_processed", "aevent_status"):
+        monkeypatch.setattr(bus, name, getattr(fake, name))
     return fake
 
 

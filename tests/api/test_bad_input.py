@@ -12,6 +12,7 @@ from bus import conf
 from tests.api.conftest import FakeBus
 
 GOOD: dict[str, Any] = {"topic": "order.created", "data": {}}
+PAYLOAD: dict[str, Any] = {"publish": {"data": {}}, "publish-batch": {"events": [{"data": {}}]}}
 
 
 async def refused(api: httpx.AsyncClient, fake_bus: FakeBus, body: Any, path: str = "publish") -> dict[str, Any]:
@@ -105,9 +106,9 @@ async def test_wrong_fields_are_named(
     problem = await refused(api, fake_bus, {**GOOD, **change})
     assert problem["field"] == field
     if field != "topic" and field != "data":
-        batch = {"topic": "order.created", "events": [{"data": {}}, {"data": {}, **change}]}
+        batch = {"topic": "order.created", "events": [{"data": {}, **change}]}
         problem = await refused(api, fake_bus, batch, "publish-batch")
-        assert problem["field"] == f"events[1].{field}"
+        assert problem["field"] == f"events[0].{field}"
 
 
 async def test_fields_just_within_their_limits_are_taken(api: httpx.AsyncClient, fake_bus: FakeBus) -> None:
@@ -132,6 +133,15 @@ async def test_nesting_just_within_the_limit_is_taken(api: httpx.AsyncClient, fa
     assert response.status_code == 200
 
 
+@pytest.mark.parametrize("topic", ["order.created.dlq", "email-service-group.replay", "order.create", "", "x" * 1000])
+@pytest.mark.parametrize("path", ["publish", "publish-batch"])
+async def test_topics_that_nobody_may_publish_on_are_refused(
+    api: httpx.AsyncClient, fake_bus: FakeBus, topic: str, path: str
+) -> None:
+    problem = await refused(api, fake_bus, {"topic": topic, **PAYLOAD[path]}, path)
+    assert problem["field"].endswith("topic")
+
+
 @pytest.mark.parametrize("body", [{}, {"data": {}}, {"topic": "order.created"}, [], "text", 5, None])
 async def test_missing_fields_and_other_kinds_of_json_are_refused(
     api: httpx.AsyncClient, fake_bus: FakeBus, body: Any
@@ -148,7 +158,7 @@ async def test_an_unknown_field_is_answered_with_those_that_are_allowed(
         assert name in problem["detail"]
 
 
-@pytest.mark.parametrize("events", [[], None, {}, "text", [1], [{}], [{"data": {}}, None]])
+@pytest.mark.parametrize("events", [[], None, {}, "text", [1], [{}], [None, [], {"data": 5}]])
 async def test_empty_and_malformed_batches_are_refused(api: httpx.AsyncClient, fake_bus: FakeBus, events: Any) -> None:
     problem = await refused(api, fake_bus, {"topic": "order.created", "events": events}, "publish-batch")
     assert problem["field"].startswith("events")

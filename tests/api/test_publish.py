@@ -33,7 +33,7 @@ async def test_the_specifications_event_is_published_with_everything_it_says(
     answer = response.json()
     assert (answer["success"], answer["message"]) == (True, "Event published successfully")
     (published,) = fake_bus.published
-    event_id = published.pop("event_id")
+    event_id = answer["data"]["eventId"]
     assert published == {
         "topic": "order.created",
         "data": SPECIFICATION["data"],
@@ -42,9 +42,12 @@ async def test_the_specifications_event_is_published_with_everything_it_says(
         "correlation_id": "req-123456",
         "user_id": "user-uuid",
         "key": "order-uuid",
+        "event_id": None,
+        "version": None,
         "timeout": 8.0,
         "published_by": "tester",
     }
+    assert len(event_id) == 36
     assert answer["data"] == {
         "eventId": event_id,
         "topic": "order.created",
@@ -57,7 +60,8 @@ async def test_the_specifications_event_is_published_with_everything_it_says(
 async def test_what_is_left_out_or_null_is_left_to_the_bus(api: httpx.AsyncClient, fake_bus: FakeBus) -> None:
     body: dict[str, Any] = {"topic": "order.created", "data": {}, "source": None, "key": None, "eventId": None}
     assert (await api.post("/api/events/publish", json=body)).status_code == 200
-    assert set(fake_bus.published[0]) == {"topic", "data", "event_id", "timeout", "published_by"}
+    given = {name for name, value in fake_bus.published[0].items() if value is not None}
+    assert given == {"topic", "data", "timeout", "published_by"}
 
 
 async def test_an_event_id_of_the_callers_goes_through_and_a_duplicate_is_reported(
@@ -188,6 +192,25 @@ async def test_a_partly_failed_batch_says_for_each_event_what_became_of_it(
     ]
     assert answer["data"]["results"][1]["error"]["field"] == "events[1].data.total"
     assert answer["data"]["results"][1]["error"]["status"] == 422
+
+
+async def test_a_wrong_event_of_a_batch_does_not_hold_up_the_others(api: httpx.AsyncClient, fake_bus: FakeBus) -> None:
+    events: list[Any] = [
+        {"data": {"n": 0}},
+        {"data": "text", "eventId": "e1"},
+        7,
+        {"data": {"n": 3}, "priority": "urgent"},
+    ]
+    events += [{"data": {"n": 4}, "proirity": "high"}, {"data": {"n": 5}}]
+    response = await api.post("/api/events/publish-batch", json={"topic": "order.created", "events": events})
+    assert response.status_code == 207
+    assert [published["data"] for published in fake_bus.published] == [{"n": 0}, {"n": 5}]
+    results = response.json()["data"]["results"]
+    assert [each["success"] for each in results] == [True, False, False, False, False, True]
+    fields = [each["error"]["field"] for each in results[1:5]]
+    assert fields == ["events[1].data", "events[2]", "events[3].priority", "events[4].proirity"]
+    assert results[1]["eventId"] == "e1"
+    assert results[5]["offset"] == 2
 
 
 async def test_a_batch_of_which_nothing_is_published_is_a_problem(api: httpx.AsyncClient, fake_bus: FakeBus) -> None:
