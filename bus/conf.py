@@ -206,7 +206,7 @@ def env_file() -> Path | None:
 
 
 def _problem(settings: type[BaseSettings], detail: Any) -> str:
-    allowed = detail["msg"].removeprefix("Value error, ").removeprefix("Input should be ")
+    allowed = str(detail["msg"]).removeprefix("Value error, ").removeprefix("Input should be ")
     if not detail["loc"]:
         return allowed
     field = str(detail["loc"][0])

@@ -146,18 +146,25 @@ def handler(
     if timeout is not None and not timeout > 0:
         raise ConfigurationError(f"timeout is {timeout}, allowed are seconds > 0")
     wanted = None if priorities is None else frozenset(str(priority) for priority in priorities)
-    if wanted is not None and (unknown := wanted - set(Priority)):
-        raise ConfigurationError(f"priorities {sorted(unknown)} are unknown, allowed are {', '.join(Priority)}")
-    waits = None if delays is None else tuple(float(delay) for delay in delays)
+    if wanted is not None and (not wanted or wanted - set(Priority)):
+        raise ConfigurationError(f"priorities are {sorted(wanted)}, allowed are some of {', '.join(Priority)}")
+    if not _are_exceptions(permanent):
+        raise ConfigurationError(f"permanent is {permanent!r}, allowed is a tuple of exception classes")
+    try:
+        waits = None if delays is None else tuple(float(delay) for delay in delays)
+    except (TypeError, ValueError):
+        raise ConfigurationError(f"delays are {delays!r}, allowed are finite seconds ≥ 0") from None
     RetryPolicy.of(waits or (), max_attempts)
 
     def register(function: F) -> F:
-        registry.add(
-            Handler(group, topics, function, max_attempts, waits, timeout, exactly_once, tuple(permanent), wanted)
-        )
+        registry.add(Handler(group, topics, function, max_attempts, waits, timeout, exactly_once, permanent, wanted))
         return function
 
     return register
+
+
+def _are_exceptions(found: object) -> bool:
+    return isinstance(found, tuple) and all(isinstance(each, type) and issubclass(each, Exception) for each in found)
 
 
 def problems() -> list[str]:
