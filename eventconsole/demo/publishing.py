@@ -20,8 +20,9 @@ TICK_SECONDS = 0.1
 #: Short, so that the traffic ends in time when it is told to while Kafka doesn't answer.
 PUBLISH_SECONDS = 3.0
 
+_OUTAGES = (UnavailableError, PublishUnknownError)
 # Published or not: the next try, with the same id, will tell.
-_PASSING = (UnavailableError, PublishUnknownError, PublishInFlightError)
+_PASSING = (*_OUTAGES, PublishInFlightError)
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,17 +103,24 @@ class Publishing:
 
 
 def publish_on_bus(parcels: Sequence[Parcel]) -> list[BusError | None]:
-    """Publish parcels, those of one topic that follow each other in one batch."""
+    """Publish parcels, those of one topic that follow each other in one batch; an outage ends it."""
     errors: list[BusError | None] = []
+    outage: BusError | None = None
     for topic, group in groupby(parcels, key=lambda parcel: parcel.draft.topic):
         batch = list(group)
-        try:
-            results = bus.publish_batch(topic, [_fields(parcel) for parcel in batch], timeout=PUBLISH_SECONDS)
-        except BusError as error:
-            errors.extend([error] * len(batch))
-        else:
-            errors.extend(getattr(result, "error", None) for result in results)
+        # Once Kafka is away each further batch would wait for its own time-out, and an order to stop with it.
+        found = [outage] * len(batch) if outage else _publish_batch(topic, batch)
+        outage = outage or next((error for error in found if isinstance(error, _OUTAGES)), None)
+        errors.extend(found)
     return errors
+
+
+def _publish_batch(topic: str, batch: Sequence[Parcel]) -> list[BusError | None]:
+    try:
+        results = bus.publish_batch(topic, [_fields(parcel) for parcel in batch], timeout=PUBLISH_SECONDS)
+    except BusError as error:
+        return [error] * len(batch)
+    return [result.error if isinstance(result, bus.PublishFailure) else None for result in results]
 
 
 def _fields(parcel: Parcel) -> dict[str, object]:

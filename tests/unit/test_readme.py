@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import json
 import os
 import re
 import subprocess
@@ -15,11 +16,12 @@ from django.core.management import get_commands, load_command_class
 from pydantic import SecretStr
 from pydantic_settings import BaseSettings
 
-from bus import handlers
+from bus import catalog, handlers
 from bus.catalog import CONSUMER_GROUPS, TOPICS
 from bus.conf import BusSettings, variable_of
 from bus.ledger import Status
 from bus.producer.client import PublishOptions
+from eventconsole.api import bodies
 from eventconsole.conf import BASE_DIR, ConsoleSettings
 from eventconsole.demo.catalog import INVENTORY, ORDER, PAYMENT
 
@@ -148,6 +150,19 @@ def test_every_option_of_handlers_and_of_publish_is_real_and_named() -> None:
     annotations = set(handlers.handler.__annotations__) - {"topics", "group", "return"}
     assert handler_options == annotations
     assert set(re.findall(r"([a-z_]+)=…", named[1])) <= set(PublishOptions.__annotations__)
+
+
+def test_the_bodies_of_the_examples_are_taken_and_the_answers_are_real() -> None:
+    bodies_sent = [json.loads(body) for block in blocks("bash") for body in re.findall(r"-d '([^']*)'", block)]
+
+    assert len(bodies_sent) == 2
+    for body in bodies_sent:
+        event = bodies.PublishRequest.model_validate(body)
+        model = catalog.topics()[event.topic].model
+        assert model is not None
+        model.model_validate(event.data)
+    for answer in blocks("json"):
+        bodies.PublishAnswer.model_validate_json(answer)
 
 
 def test_the_examples_are_python() -> None:

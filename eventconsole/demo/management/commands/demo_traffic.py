@@ -10,11 +10,13 @@ from typing import Any
 
 from django.core.management.base import BaseCommand
 
+from bus import producer
 from bus.handlers import registry
 from eventconsole.demo.publishing import Publishing, publish_on_bus
 from eventconsole.demo.traffic import Traffic
 
 MOST_PER_SECOND = 10_000.0
+CLOSE_SECONDS = 0.5
 
 
 def rate(text: str) -> float:
@@ -55,5 +57,9 @@ class Command(BaseCommand):
             signal.signal(number, stop)
         traffic = Traffic(options["seed"], groups_for=registry.groups_for)
         publishing = Publishing(traffic, publish_on_bus, rate=options["rate"], wait=stopping.wait)
-        published = publishing.run(options["count"])
+        try:
+            published = publishing.run(options["count"])
+        finally:
+            # What still waits for Kafka isn't waited for at exit: customers of a shop that is closing don't matter.
+            producer.close(timeout=CLOSE_SECONDS)
         self.stdout.write(f"{published} events published")
