@@ -261,16 +261,19 @@ def read(value: bytes | None, key: bytes | None, headers: HeaderSequence, topic:
 def replay_record(dead_letter: DeadLetter) -> OutgoingRecord:
     """The record that delivers a dead letter again to the group that failed, and to no other.
 
-    Raises ValueAtOriginError for a dead letter that wasn't written whole, ValueError for one that names no group.
+    Raises ValueAtOriginError for a dead letter that wasn't written whole, ValueError for one that doesn't name its group
+    and origin: without the origin, nothing says which of the group's handlers it is for.
     """
-    if dead_letter.group is None:
-        raise ValueError("the dead letter names no group; all groups of its topic would have to see it again")
+    if dead_letter.group is None or dead_letter.origin is None:
+        raise ValueError(
+            "the dead letter names no group and origin; all groups of its topic would have to see it again"
+        )
     original = original_record(dead_letter, catalog.replay_topic(dead_letter.group))
-    origin = _headers_of_origin(dead_letter.origin) if dead_letter.origin else []
-    if not origin and dead_letter.event_type is not None:
-        origin.append((TOPIC, dead_letter.event_type.encode(errors="replace")))  # enough to find its handler
     generation = b"%d" % (dead_letter.generation + 1)
-    return replace(original, headers=[*original.headers, *origin, (GENERATION, generation)])
+    return replace(
+        original,
+        headers=[*original.headers, *_headers_of_origin(dead_letter.origin), (GENERATION, generation)],
+    )
 
 
 def original_record(dead_letter: DeadLetter, topic: str) -> OutgoingRecord:

@@ -126,6 +126,13 @@ def test_what_is_only_at_the_origin_must_be_fetched_before_a_replay() -> None:
     assert deadletters.replay_record(completed).value == b"x" * 20_000
 
 
+def test_a_dead_letter_without_its_origin_is_not_replayed() -> None:
+    found = deadletters.read(EVENT, b"k", [("dlq-group", GROUP.encode())], "order.created.dlq")
+
+    with pytest.raises(ValueError, match="origin"):
+        deadletters.replay_record(found)
+
+
 def test_a_dead_letter_without_a_group_is_not_replayed_but_can_go_back_to_its_topic() -> None:
     found = deadletters.read(EVENT, b"k", [("x", b"1")], "order.created.dlq")
 
@@ -194,7 +201,7 @@ contents = st.none() | st.binary() | st.sampled_from([b"1", b"-1", b"at-origin",
 def test_reading_never_raises(value: bytes | None, key: bytes | None, headers: Headers, topic: str | None) -> None:
     found = deadletters.read(value, key, headers, topic)
 
-    if found.group is not None and not found.at_origin:
+    if found.group is not None and found.origin is not None and not found.at_origin:
         deadletters.replay_record(found)
 
 
