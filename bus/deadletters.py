@@ -261,8 +261,8 @@ def read(value: bytes | None, key: bytes | None, headers: HeaderSequence, topic:
 def replay_record(dead_letter: DeadLetter) -> OutgoingRecord:
     """The record that delivers a dead letter again to the group that failed, and to no other.
 
-    Raises ValueAtOriginError for a dead letter that wasn't written whole, ValueError for one that doesn't name its group
-    and origin: without the origin, nothing says which of the group's handlers it is for.
+    Raises ValueAtOriginError for a dead letter that wasn't written whole, ValueError for one that names no group or no
+    origin: without the origin, nothing says which of the group's handlers it is for.
     """
     if dead_letter.group is None or dead_letter.origin is None:
         raise ValueError(
