@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import orjson
+from django.core.exceptions import RequestDataTooBig, SuspiciousOperation
 from django.http import Http404, HttpRequest, HttpResponse
 from ninja import NinjaAPI
 from ninja.errors import AuthenticationError, HttpError
@@ -61,6 +62,8 @@ TABLE: Mapping[type[Exception], Kind] = {
     bus.LedgerUnavailableError: Kind(503, "ledger-unavailable", "Redis can't be reached", 5),
     bus.DatabaseUnavailableError: Kind(503, "database-unavailable", "The database can't be reached", 5),
     Http404: NOT_FOUND,
+    SuspiciousOperation: BAD_REQUEST,
+    RequestDataTooBig: TOO_LARGE,
     Exception: INTERNAL,
 }
 

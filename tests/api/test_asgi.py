@@ -116,6 +116,11 @@ async def test_the_api_also_works_behind_the_page_middleware(
     assert response.status_code == 200
     response = await async_client.post("/api/events/publish", data=EVENT, content_type="application/json")
     assert response.status_code == 401
+    large = {**EVENT, "data": {"a": "x" * 1_000_000}}
+    response = await async_client.post(
+        "/api/events/publish", data=large, content_type="application/json", headers={"Authorization": "Bearer all"}
+    )
+    assert response.status_code == 413
 
 
 # -- pages --------------------------------------------------------------------------------------------------------
