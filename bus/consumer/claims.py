@@ -108,6 +108,7 @@ class Claims:
                 if self._fits(work, ready, blocked, run):
                     ready.append(work)
                 else:
+                    self.forget(work)
                     self._give_back(work)
                     blocked.append((work, now))
             elif verdict is Verdict.DONE or verdict is Verdict.FAILED:

@@ -14,27 +14,26 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from bus import conf
-from bus.consumer.burial import Burial, Dead, Sender, attempts_of
-from bus.consumer.claims import Blocked, Claims
+from bus.consumer.burial import Burial, Sender
+from bus.consumer.claims import Claims
+from bus.consumer.conclusion import Conclusion
 from bus.consumer.exchange import Exchange, Reply
-from bus.consumer.executor import NOT_RUN, Executor, Outcome, Result
+from bus.consumer.executor import Executor
 from bus.consumer.journal import Journal
-from bus.consumer.offsets import Watermark
 from bus.consumer.pace import Pace
 from bus.consumer.pool import Job, Pool
+from bus.consumer.progress import Progress
 from bus.consumer.solitude import Solitude
 from bus.consumer.work import Work
 from bus.kafka.consumer import Partition
-from bus.ledger import Answer, Ledger, Settlement, Status, Verdict
+from bus.ledger import Answer, Ledger, Status, Verdict
 
 _LONGEST_REST = 0.5
 # While jobs are held back the other groups of the process are asked this often whether they are silent yet.
 _HELD_REST = 0.01
-# The newest attempts of an event that its record in the ledger keeps.
-_MOST_ATTEMPTS = 20
 
 
 class Revocation:
@@ -62,34 +61,31 @@ class Dispatcher:
         self.settings = settings = settings or conf.current()
         self.group = group
         self.failure: BaseException | None = None
-        #: Next offsets that may be committed, read by the poll thread.
-        self.committable: dict[Partition, int] = {}
+        self._progress = Progress()
         self.pace = Pace(pool.concurrency, settings.claim_batch)
         self._clock = clock
         self._pool = pool
         self._wake = threading.Event()
         self._journal = Journal(group, worker, settings.stuck_seconds)
         self._exchange = Exchange(
-            ledger, f"{worker}/{group}", goes_on_without=settings.on_redis_down == "process", clock=clock
+            ledger, group, f"{worker}/{group}", goes_on_without=settings.on_redis_down == "process", clock=clock
         )
-        self._burial = Burial(group, sender, settings.max_dead_letter_bytes, clock=clock, wake=self._wake.set)
         self._solitude = Solitude(pool.gate)
         self._claims = Claims(
             group,
             Executor(group, worker, settings.crash_limit),
             settings.crash_limit,
             spread=pool.concurrency,
-            finish=self._finish,
-            give_back=self._give_back,
+            finish=self._progress.finish,
+            give_back=self._exchange.give_back,
             job_done=self._job_done,
         )
-        self._watermarks: dict[Partition, Watermark] = {}
-        self._moved: set[Partition] = set()
+        burial = Burial(group, sender, settings.max_dead_letter_bytes, clock=clock, wake=self._wake.set)
+        self._conclusion = Conclusion(self._claims, self._exchange, burial, self._journal, self.pace, clock)
         self._commands: deque[Callable[[], None]] = deque()
         self._held: list[Job] = []
         self._jobs: set[Job] = set()
         self._done: deque[Job] = deque()
-        self._dying: dict[Job, list[Dead]] = {}
         self._revocations: list[Revocation] = []
         self._draining = False
         self._ended = False
@@ -103,12 +99,12 @@ class Dispatcher:
 
     def take_in(self, works: Sequence[Work]) -> None:
         """Events that were read, in the order of their partitions."""
-        self._command(lambda: self._take_in(works))
+        self._command(lambda: self._claims.lanes.add(self._progress.take_in(works)))
 
     def assign(self, partitions: Iterable[Partition]) -> None:
         """Partitions that are ours from now on."""
         fresh = list(partitions)
-        self._command(lambda: self._watermarks.update((each, Watermark()) for each in fresh))
+        self._command(lambda: self._progress.assign(fresh))
 
     def revoke(self, partitions: Iterable[Partition]) -> Revocation:
         """Begin to let go of partitions: nothing of theirs is started any more."""
@@ -150,9 +146,19 @@ class Dispatcher:
         """Events and bytes of a partition that are in hand; a snapshot."""
         return self._claims.lanes.held(partition)
 
+    @property
+    def backlog(self) -> int:
+        """Events that wait for their turn; a snapshot."""
+        return self._claims.lanes.waiting
+
     def is_alive(self) -> bool:
         """Whether the thread does its work."""
         return self._thread.is_alive()
+
+    @property
+    def committable(self) -> Mapping[Partition, int]:
+        """Next offsets that may be committed; a snapshot."""
+        return self._progress.committable
 
     @property
     def is_ledger_away(self) -> bool:
@@ -184,9 +190,10 @@ class Dispatcher:
         while self._commands:
             self._commands.popleft()()
         while self._done:
-            self._conclude(self._done.popleft())
-        for dead in self._burial.acknowledged():
-            self._buried(dead)
+            job = self._done.popleft()
+            self._leave(job, self._clock())
+            self._conclusion.conclude(job)
+        self._conclusion.bury()
         if self._exchange.is_free:
             self._begin_call()
         reply = self._exchange.perform()
@@ -201,7 +208,7 @@ class Dispatcher:
     def _rest(self) -> float:
         """Seconds until something is due."""
         now = self._clock()
-        due = [self._burial.next_try(), self._exchange.next_try]
+        due = [self._conclusion.next_try(), self._exchange.next_try]
         if self._exchange.is_free:
             if self._exchange.unsettled or self._may_claim():
                 return 0.0
@@ -223,16 +230,6 @@ class Dispatcher:
 
     # -- taking in and letting go -----------------------------------------------------------------------------------
 
-    def _take_in(self, works: Sequence[Work]) -> None:
-        watermarks = self._watermarks
-        # Not ours any more, or read a second time while the first reading is still in hand.
-        fresh = [
-            work
-            for work in works
-            if (watermark := watermarks.get(work.source)) is not None and watermark.add(work.offset)
-        ]
-        self._claims.lanes.add(fresh)
-
     def _revoke(self, revocation: Revocation) -> None:
         self._claims.withdraw(revocation.partitions)
         self._call_off(lambda job: job.run.source in revocation.partitions)
@@ -245,25 +242,18 @@ class Dispatcher:
         gone = [*self._solitude.withdraw(wanted), *filter(wanted, self._held)]
         self._held = [job for job in self._held if not wanted(job)]
         for job in gone:
-            self._not_run(job)
+            self._conclusion.not_run(job)
 
     def _release(self, partitions: Iterable[Partition]) -> dict[Partition, int]:
-        released = {}
         for partition in partitions:
-            for dead in self._burial.give_up(partition):
-                self._give_back(dead.work)
-                self._is_over(dead)
-            watermark = self._watermarks.pop(partition, None)
-            self.committable.pop(partition, None)
-            if watermark is not None and watermark.committable is not None:
-                released[partition] = watermark.committable
-        return released
+            self._conclusion.give_up(partition)
+        return self._progress.release(partitions)
 
     def _close_revocations(self) -> None:
         if self._draining:
             self._call_off(lambda _: True)
         for revocation in list(self._revocations):
-            busy = any(job.run.source in revocation.partitions for job in (*self._jobs, *self._dying))
+            busy = any(job.run.source in revocation.partitions for job in (*self._jobs, *self._conclusion.dying))
             if not busy and self._exchange.is_free and not self._exchange.unsettled:
                 self._revocations.remove(revocation)
                 revocation.done.set()
@@ -281,12 +271,12 @@ class Dispatcher:
         for work, settlement, kept in reply.settled:
             if settlement.outcome is Status.PROCESSED or settlement.outcome is Status.FAILED:
                 if kept:
-                    self._finish(work)
+                    self._progress.finish(work)
                 else:
                     # Another worker owns the event by now and settles it. It isn't known to be done, so its offset
                     # stays, and the ledger is asked again until it is.
                     self._journal.taken_over(work)
-                    if work.source in self._watermarks:
+                    if self._progress.is_assigned(work.source):
                         self._claims.lanes.add([work])
         suspect = self._solitude.marked()
         if suspect is not None:
@@ -298,14 +288,14 @@ class Dispatcher:
                     self._solitude.add(job)
                 else:
                     self._held.append(job)
-        self._publish_watermarks()
+        self._progress.publish()
 
     def _start_alone(self, job: Job, answer: Answer) -> None:
         """The suspect is marked: should the worker die now, it is known what it ran."""
         job.works[0].answer = answer
         if job.stop or answer.verdict not in (Verdict.GRANTED, Verdict.AGAIN):
             self._solitude.leave(job)
-            self._not_run(job)
+            self._conclusion.not_run(job)
             return
         self._jobs.add(job)
         self._pool.gate.enter(self._solitude, 1)
@@ -326,42 +316,7 @@ class Dispatcher:
         if not self._wake.is_set():
             self._wake.set()
 
-    def _not_run(self, job: Job) -> None:
-        job.outcomes = [NOT_RUN] * len(job.works)
-        self._conclude(job)
-
-    def _conclude(self, job: Job) -> None:
-        """Settle what a job came to."""
-        now = self._clock()
-        self._leave(job, now)
-        blocked: Blocked = []
-        dying: list[Dead] = []
-        for work, outcome in zip(job.works, job.outcomes, strict=True):
-            if outcome.result is Result.HANDLED or outcome.result is Result.SKIPPED:
-                self._settle(work, Status.PROCESSED, outcome, work.answer.attempts + 1)
-            elif outcome.result is Result.DEAD:
-                dying.append(Dead(job, work, outcome))
-            elif outcome.result is Result.RETRY:
-                self._journal.retrying(work, outcome)
-                self._settle(work, Status.RETRYING, outcome, work.answer.attempts + 1)
-                blocked.append((work, now + outcome.seconds))
-            else:
-                if outcome.result is Result.OUTAGE:
-                    self._journal.held_up(work, outcome)
-                self._give_back(work)
-                blocked.append((work, now + outcome.seconds))
-        self.pace.handled(len(job.works), now)
-        job.blocked = blocked + job.blocked
-        if not dying:
-            self._claims.close(job.run, job.blocked, now)
-            return
-        self._dying[job] = dying
-        for dead in list(dying):
-            self._burial.bury(dead)
-
     def _leave(self, job: Job, now: float) -> None:
-        if job not in self._jobs:
-            return
         self._jobs.discard(job)
         if job.reported_stuck:
             self._journal.came_back(job, now)
@@ -369,64 +324,9 @@ class Dispatcher:
             self._pool.gate.leave(self._solitude, 1)
             self._solitude.leave(job)
 
-    def _buried(self, dead: Dead) -> None:
-        """The broker has acknowledged the dead letter: only now is the event settled."""
-        self._journal.dead_lettered(dead.work, dead.outcome)
-        self._settle(dead.work, Status.FAILED, dead.outcome, attempts_of(dead))
-        self._is_over(dead)
-
-    def _is_over(self, dead: Dead) -> None:
-        dying = self._dying[dead.job]
-        dying.remove(dead)
-        if not dying:
-            del self._dying[dead.job]
-            self._claims.close(dead.job.run, dead.job.blocked, self._clock())
-
     def _report_stuck(self) -> None:
         # A stuck handler doesn't keep a suspect from running (alone would mean never), and a stuck suspect doesn't keep
         # the others waiting: it has had its time to kill its worker.
         for job in self._journal.watch(self._jobs, self._clock()):
             self._pool.gate.leave(self._solitude, 1)
             self._solitude.leave(job)
-
-    # -- settling ---------------------------------------------------------------------------------------------------
-
-    def _settle(self, work: Work, status: Status, outcome: Outcome, attempts: int) -> None:
-        self._claims.forget(work)
-        answer, attempt = work.answer, outcome.attempt
-        history = answer.history if attempt is None else (*answer.history, attempt)[-_MOST_ATTEMPTS:]
-        self._exchange.settle(
-            work,
-            Settlement(
-                work.event_id,
-                self.group,
-                work.topic,
-                work.generation,
-                answer.number,
-                status,
-                attempts,
-                answer.crashes,
-                history,
-                int(outcome.seconds * 1000),
-            ),
-        )
-
-    def _give_back(self, work: Work) -> None:
-        """What was claimed and didn't run is free again, for us or for whoever has the partition next."""
-        self._claims.forget(work)
-        self._exchange.settle(
-            work, Settlement(work.event_id, self.group, work.topic, work.generation, work.answer.number, None)
-        )
-
-    def _finish(self, work: Work) -> None:
-        watermark = self._watermarks.get(work.source)
-        if watermark is not None:
-            watermark.finish(work.offset)
-            self._moved.add(work.source)
-
-    def _publish_watermarks(self) -> None:
-        for partition in self._moved:
-            watermark = self._watermarks.get(partition)
-            if watermark is not None and watermark.committable is not None:
-                self.committable[partition] = watermark.committable
-        self._moved.clear()

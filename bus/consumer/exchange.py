@@ -9,16 +9,19 @@ from __future__ import annotations
 import logging
 from collections import deque
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
+from bus.consumer.executor import Outcome
 from bus.consumer.work import Work
 from bus.errors import LedgerUnavailableError
-from bus.ledger import Answer, Claim, Ledger, Settlement, Verdict
+from bus.ledger import Answer, Claim, Ledger, Settlement, Status, Verdict
 
 log = logging.getLogger("bus.consumer")
 
 MOST_SETTLEMENTS = 1000
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 1.0
+# The newest attempts of an event that its record in the ledger keeps.
+_MOST_ATTEMPTS = 20
 
 
 class Settled(NamedTuple):
@@ -45,8 +48,11 @@ class _Call(NamedTuple):
 class Exchange:
     """Numbers, repeats and paces the calls of one lease. Used by one thread."""
 
-    def __init__(self, ledger: Ledger, lease: str, *, goes_on_without: bool, clock: Callable[[], float]) -> None:
+    def __init__(
+        self, ledger: Ledger, group: str, lease: str, *, goes_on_without: bool, clock: Callable[[], float]
+    ) -> None:
         self.lease = lease
+        self._group = group
         self._ledger = ledger
         self._goes_on_without = goes_on_without
         self._clock = clock
@@ -73,8 +79,18 @@ class Exchange:
         """When to call `perform` again though nothing happened; None: no need."""
         return self._not_before if self._call else None
 
-    def settle(self, work: Work, settlement: Settlement) -> None:
-        """Queue an outcome for the next call."""
+    def settle(self, work: Work, status: Status, outcome: Outcome, attempts: int) -> None:
+        """Have an outcome recorded with the next call."""
+        answer, attempt = work.answer, outcome.attempt
+        history = answer.history if attempt is None else (*answer.history, attempt)[-_MOST_ATTEMPTS:]
+        self._queue(work, answer.number, status, attempts, answer.crashes, history, int(outcome.seconds * 1000))
+
+    def give_back(self, work: Work) -> None:
+        """What was claimed and didn't run is free again, for us or for whoever has the partition next."""
+        self._queue(work, work.answer.number, None)
+
+    def _queue(self, work: Work, number: int, status: Status | None, *rest: Any) -> None:
+        settlement = Settlement(work.event_id, self._group, work.topic, work.generation, number, status, *rest)
         self._waiting.append((work, settlement))
 
     def ask(self, claims: Sequence[Claim]) -> None:

@@ -27,6 +27,8 @@ _MOST_RECORDS = 1000
 # client has fetched ahead, which a short wait doesn't.
 _CATCH_UP_SECONDS = 0.2
 _COMMIT_ALL_SECONDS = 30.0
+_LEAD_EVENTS = 2000
+_LEAD_SECONDS = 0.02
 
 
 class RecordSource(Protocol):
@@ -106,6 +108,7 @@ class Runner:
                 if source in self._assigned:
                     works.append(self._decoder.decode(record, source))
             self.dispatcher.take_in(works)
+            self._let_catch_up()
         self._regulate()
         if now >= self._commit_at:
             self._commit_at = now + self.settings.commit_interval
@@ -114,6 +117,12 @@ class Runner:
             self._stopping.set()
 
     # -- flow -------------------------------------------------------------------------------------------------------
+
+    def _let_catch_up(self) -> None:
+        """Don't read far ahead of what is being worked on: it only costs memory, and the dispatcher's time."""
+        deadline = self._clock() + _LEAD_SECONDS
+        while self.dispatcher.backlog > _LEAD_EVENTS and self._clock() < deadline:
+            self._sleep(0.001)
 
     def _regulate(self) -> None:
         full = self._full()

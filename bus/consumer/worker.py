@@ -6,6 +6,7 @@ Kafka consumer and a lease of its own.
 
 from __future__ import annotations
 
+import gc
 import logging
 import os
 import socket
@@ -36,6 +37,17 @@ def groups_to_run(names: Sequence[str], *, every: bool) -> dict[str, Mapping[str
         problem = f"no handlers are registered for {', '.join(unknown)}" if unknown else "no group is named"
         raise ConfigurationError(f"{problem}; groups with handlers are: {', '.join(known) or 'none at all'}")
     return {name: registry.for_group(name) for name in wanted}
+
+
+def quiet_garbage_collector() -> None:
+    """Make Python look for cycles less often; for a process that does nothing but consume.
+
+    Thousands of decoded events are alive at any time, and a full look at all of them for every few hundred new ones
+    took half of the worker's time. They hold no cycles and are freed without it.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(50_000, 20, 100)
 
 
 class Worker:

@@ -37,7 +37,7 @@ def bare(topic: str, events: int, group: str) -> float:
         for message in consumer.consume(1000, 0.1):
             if message.error() is None:
                 began = began or time.perf_counter()
-                orjson.loads(message.value())
+                orjson.loads(message.value() or b"")
                 seen += 1
     ended = time.perf_counter()
     consumer.close()
@@ -50,7 +50,7 @@ def bus(topic: str, events: int, group: str) -> float:
 
     django.setup()
     from bus import catalog, conf
-    from bus.consumer.worker import Worker
+    from bus.consumer.worker import Worker, quiet_garbage_collector
     from bus.handlers import Handler
     from bus.kafka.producer import RecordProducer
 
@@ -70,6 +70,7 @@ def bus(topic: str, events: int, group: str) -> float:
 
     sender = RecordProducer(settings)
     worker = Worker({group: {topic: Handler(group, (topic,), count)}}, sender=sender, settings=settings)
+    quiet_garbage_collector()
     thread = threading.Thread(target=worker.run)
     thread.start()
     complete = done.wait(_PATIENCE_SECONDS)

@@ -10,7 +10,7 @@ from django.core.management.base import BaseCommand, CommandError
 
 from bus import conf, handlers
 from bus.consumer.processes import run_processes
-from bus.consumer.worker import Worker, groups_to_run
+from bus.consumer.worker import Worker, groups_to_run, quiet_garbage_collector
 from bus.errors import BusError
 from bus.kafka.producer import RecordProducer
 
@@ -41,6 +41,7 @@ class Command(BaseCommand):
         worker = Worker(groups, sender=sender, name=options["worker"], settings=settings)
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: worker.stop())
+        quiet_garbage_collector()
         try:
             worker.run()
         except BusError as error:
