@@ -14,8 +14,8 @@ from bus.embedded import redis
 from eventconsole.conf import BASE_DIR
 from eventconsole.quickstart.program import Program
 
-STOP_SECONDS = 10.0
-"""The quickstart stops within this, however stubborn the programs are: their graces add up to less."""
+STOP_SECONDS = 9.0
+"""The quickstart's programs stop within this, however stubborn they are; 10 s is what it promises."""
 DRAIN_SECONDS = 2.5
 """What the quickstart's consumers get for running handlers, instead of BUS_DRAIN_SECONDS."""
 
@@ -27,15 +27,15 @@ def kafka(folder: Path) -> Program:
     """The embedded Kafka. It can't come back at its old address, so it isn't just started again."""
     command = [sys.executable, "-m", "bus.embedded.kafka"]
     files = ["--topics-json", str(folder / "topics.json"), "--ready-file", str(folder / "kafka.json")]
-    return Program(KAFKA, (*command, *files), grace=0.7, restarts=False, folder=BASE_DIR)
+    return Program(KAFKA, (*command, *files), grace=1.0, restarts=False, folder=BASE_DIR)
 
 
 def embedded_redis(port: int, folder: Path) -> Program:
     """The embedded Redis, at the same address however often it starts."""
-    return Program(REDIS, tuple(redis.server_command(port, folder)), grace=0.7)
+    return Program(REDIS, tuple(redis.server_command(port, folder)), grace=1.0)
 
 
-def web(listening: int, environment: Mapping[str, str], grace: float = 1.5) -> Program:
+def web(listening: int, environment: Mapping[str, str], grace: float = 2.5) -> Program:
     """The web server, on a socket that is ours: it can start again without refusing anybody meanwhile."""
     command = (sys.executable, "-m", "daphne", "--verbosity", "0", "--fd", str(listening))
     return Program(
@@ -49,12 +49,12 @@ def web(listening: int, environment: Mapping[str, str], grace: float = 1.5) -> P
     )
 
 
-def consumers(environment: Mapping[str, str], arguments: Collection[str] = (), grace: float = 4.0) -> Program:
+def consumers(environment: Mapping[str, str], arguments: Collection[str] = (), grace: float = 5.0) -> Program:
     """One worker for all groups that have handlers."""
     return _managed("consumers", ["run_consumer", "--all", *arguments], environment, grace)
 
 
-def monitor(environment: Mapping[str, str], grace: float = 1.0) -> Program:
+def monitor(environment: Mapping[str, str], grace: float = 1.5) -> Program:
     """What samples lag and indexes dead letters."""
     return _managed("monitor", ["run_monitor"], environment, grace)
 
@@ -62,7 +62,7 @@ def monitor(environment: Mapping[str, str], grace: float = 1.0) -> Program:
 def traffic(environment: Mapping[str, str], rate: float | None) -> Program:
     """The demo shop's customers. `rate` in events per second."""
     arguments = [] if rate is None else ["--rate", f"{rate:g}"]
-    return _managed("traffic", ["demo_traffic", *arguments], environment, 1.0)
+    return _managed("traffic", ["demo_traffic", *arguments], environment, 2.0)
 
 
 def _managed(name: str, command: list[str], environment: Mapping[str, str], grace: float) -> Program:

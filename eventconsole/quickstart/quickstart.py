@@ -87,7 +87,7 @@ class Quickstart:
             place.remove_ready(self._folder)
             logs = self._folder / "logs"
             logs.mkdir(exist_ok=True)
-            self._supervisor = Supervisor(say, logs, everything=self._options.everything)
+            self._supervisor = Supervisor(say, logs, everything=self._options.everything, stop_within=plan.STOP_SECONDS)
             self._stop: StopRequest = cleanup.enter_context(on_signals(self._hurry))
             cleanup.enter_context(self._supervisor)
             changes = cleanup.enter_context(Changes(_code())) if self._options.reload else None

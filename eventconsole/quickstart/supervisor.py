@@ -5,7 +5,7 @@ ends.
 
 A program that dies is started again after 0.5 s, then 1, 2, 4, 8 and 15 s; one that ran for half a minute begins at
 0.5 s again. Programs are stopped one after the other, the last started first, each with its own time between SIGTERM
-and SIGKILL.
+and SIGKILL, which may be cut short so that all together keep to a limit.
 """
 
 from __future__ import annotations
@@ -55,12 +55,17 @@ class Supervisor:
         log_folder: Path | None,
         *,
         everything: bool = False,
+        stop_within: float | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """`say` writes a line to the terminal. Without `log_folder` the programs' output goes where ours goes."""
+        """`say` writes a line to the terminal. Without `log_folder` the programs' output goes where ours goes.
+
+        `stop_within` bounds the stop on the way out, see `stop`.
+        """
         self._say = say
         self._log_folder = log_folder
         self._everything = everything
+        self._stop_within = stop_within
         self._clock = clock
         self._seats: dict[str, Seat] = {}
         self._selector = selectors.DefaultSelector()
@@ -90,16 +95,26 @@ class Supervisor:
         self._pump(timeout)
         return [seat.program.name for seat in list(self._seats.values()) if self._look_after(seat)]
 
-    def stop(self, names: Iterable[str] | None = None) -> None:
-        """Stop programs (all by default), the last started first, each only after the one before it ended."""
+    def stop(self, names: Iterable[str] | None = None, within: float | None = None) -> None:
+        """Stop programs (all by default), the last started first, each only after the one before it ended.
+
+        `within` bounds the seconds that all of them take together: then a stubborn one is killed before its grace is
+        over, when those after it would be left with less than half of theirs.
+        """
         wanted = set(self._seats if names is None else names)
-        for seat in reversed(list(self._seats.values())):
-            if seat.program.name in wanted:
-                self._stop(seat)
+        seats = [seat for seat in reversed(list(self._seats.values())) if seat.program.name in wanted]
+        started = self._clock()
+        for number, seat in enumerate(seats):
+            grace = seat.program.grace
+            if within is not None:
+                left = within - (self._clock() - started)
+                grace = max(0.0, min(grace, left - sum(later.program.grace for later in seats[number + 1 :]) / 2))
+            self._stop(seat, grace)
 
     def restart(self, names: Iterable[str]) -> None:
         """Stop programs in order and start them again."""
-        wanted = [seat.program for seat in self._seats.values() if seat.program.name in set(names)]
+        chosen = set(names)
+        wanted = [program for program in self.programs() if program.name in chosen]
         self.stop([program.name for program in wanted])
         for program in wanted:
             self.start(program)
@@ -125,7 +140,7 @@ class Supervisor:
     def close(self) -> None:
         """Stop everything."""
         try:
-            self.stop()
+            self.stop(within=self._stop_within)
         finally:
             self.kill()
             for seat in self._seats.values():
@@ -169,16 +184,16 @@ class Supervisor:
         )
         return False
 
-    def _stop(self, seat: Seat) -> None:
+    def _stop(self, seat: Seat, grace: float) -> None:
         seat.due_at = None
         if not seat.child:
             return
         seat.child.ask_to_stop()
-        deadline = self._clock() + seat.program.grace
+        deadline = self._clock() + grace
         while not self._has_ended(seat):
             if self.is_hurried or self._clock() >= deadline:
                 if not self.is_hurried:
-                    self._say(f"{seat.program.name} didn't stop within {seat.program.grace:g} s and was killed")
+                    self._say(f"{seat.program.name} didn't stop within {grace:.1f} s and was killed")
                 seat.child.signal(signal.SIGKILL)
                 deadline = float("inf")
             self._pump(0.02)

@@ -144,6 +144,26 @@ def test_a_program_that_ignores_the_signal_is_killed_after_its_grace(watched: Wa
     assert watched.said == ["web didn't stop within 0.3 s and was killed"]
 
 
+def test_stubborn_programs_share_the_time_there_is(watched: Watched) -> None:
+    for name in "abc":
+        watched.supervisor.start(python(name, STUBBORN, grace=1.0))
+    watched.until(lambda: all(watched.log(name) == "up\n" for name in "abc"))
+    started = time.monotonic()
+    watched.supervisor.stop(within=1.5)
+    assert time.monotonic() - started < 2.2
+    # The first leaves the two after it half of theirs; none is killed at once.
+    assert [line.split()[0] for line in watched.said] == ["c", "b", "a"]
+    assert all("didn't stop within 0.5 s" in line for line in watched.said)
+
+
+def test_a_program_that_stops_soon_leaves_its_time_to_the_others(watched: Watched) -> None:
+    for name, code in (("a", STUBBORN), ("b", "print('up', flush=True); " + WAITS)):
+        watched.supervisor.start(python(name, code, grace=1.0))
+    watched.until(lambda: all(watched.log(name) == "up\n" for name in "ab"))
+    watched.supervisor.stop(within=1.5)
+    assert watched.said == ["a didn't stop within 1.0 s and was killed"]
+
+
 def test_a_stopped_program_is_not_started_again(watched: Watched) -> None:
     watched.supervisor.start(python("web", "pass"))
     watched.until(lambda: bool(watched.said))
@@ -157,7 +177,7 @@ def test_restart_keeps_the_order(watched: Watched) -> None:
     for name in "abc":
         watched.supervisor.start(python(name, WAITS))
     before = watched.supervisor.pids()
-    watched.supervisor.restart(["a", "c"])
+    watched.supervisor.restart(iter(["a", "c"]))
     after = watched.supervisor.pids()
     assert after["b"] == before["b"]
     assert after["a"] != before["a"]
