@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
@@ -108,8 +108,8 @@ _json = st.recursive(
 _fields = st.sampled_from(["items", "totalAmount", "cartId", "currency", "anything"])
 
 
-# Without a deadline: the first validation builds things, and a busy machine is no failure.
-@settings(deadline=None)
+# Generating the first text builds tables of Unicode, which takes seconds on a busy machine without hypothesis's cache.
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(data=st.dictionaries(_fields, _json, max_size=5))
 def test_validation_never_changes_what_was_sent(data: dict[str, Any]) -> None:
     before = json.dumps(data)
