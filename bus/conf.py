@@ -210,8 +210,9 @@ def _problem(settings: type[BaseSettings], detail: Any) -> str:
     if not detail["loc"]:
         return allowed
     field = str(detail["loc"][0])
-    variable = variable_of(settings, field) if field in settings.model_fields else field
-    given = "(hidden)" if "password" in variable.lower() or "secret" in variable.lower() else repr(detail["input"])
+    known = settings.model_fields.get(field)
+    variable = variable_of(settings, field) if known else field
+    given = repr(detail["input"]) if known is None or known.repr else "(hidden)"
     return f"{variable}: {given} given, allowed is {allowed}"
 
 

@@ -77,7 +77,7 @@ def code_version() -> str:
     try:
         return version("event-console")
     except PackageNotFoundError:
-        return os.environ.get("APP_VERSION", "source")
+        return "source"
 
 
 class Presence:

@@ -30,17 +30,15 @@ class Claims:
         self,
         group: str,
         executor: Executor,
-        crash_limit: int,
+        concurrency: int,
         *,
-        spread: int,
         finish: Callable[[Work], None],
         give_back: Callable[[Work], None],
         job_done: Callable[[Job], None],
     ) -> None:
-        self.lanes: Lanes[Work] = Lanes(spread=spread)
+        self.lanes: Lanes[Work] = Lanes(spread=concurrency)
         self._group = group
         self._executor = executor
-        self._crash_limit = crash_limit
         self._finish = finish
         self._give_back = give_back
         self._job_done = job_done
@@ -78,7 +76,7 @@ class Claims:
 
     def is_suspect(self, work: Work) -> bool:
         """Whether the event was in the hands of a worker that died, and must run alone."""
-        return work.answer.suspect and work.answer.crashes < self._crash_limit
+        return work.answer.suspect and work.answer.crashes < self._executor.crash_limit
 
     def close(self, run: Run[Work], blocked: Blocked, now: float) -> None:
         """Give the run's lane free, but for what has to wait."""

@@ -67,15 +67,13 @@ class Dispatcher:
         self._pool = pool
         self._wake = threading.Event()
         self._journal = Journal(group, worker, settings.stuck_seconds)
-        self._exchange = Exchange(
-            ledger, group, f"{worker}/{group}", goes_on_without=settings.on_redis_down == "process", clock=clock
-        )
+        goes_on = settings.on_redis_down == "process"
+        self._exchange = Exchange(ledger, group, f"{worker}/{group}", goes_on_without=goes_on, clock=clock)
         self._solitude = Solitude(pool.gate)
         self._claims = Claims(
             group,
             Executor(group, worker, settings.crash_limit),
-            settings.crash_limit,
-            spread=pool.concurrency,
+            pool.concurrency,
             finish=self._progress.finish,
             give_back=self._exchange.give_back,
             job_done=self._job_done,
@@ -87,8 +85,7 @@ class Dispatcher:
         self._jobs: set[Job] = set()
         self._done: deque[Job] = deque()
         self._revocations: list[Revocation] = []
-        self._draining = False
-        self._ended = False
+        self._draining = self._ended = False
         self._thread = threading.Thread(target=self._live, name=f"bus-dispatcher-{group}", daemon=True)
 
     # -- called by the poll thread ----------------------------------------------------------------------------------

@@ -10,7 +10,7 @@ from bus.kafka.consumer import Partition
 
 
 class Progress:
-    """The watermarks of the assigned partitions. Written by the dispatcher; `committable` is read by the poll thread."""
+    """The watermarks of the assigned partitions. The dispatcher writes, the poll thread reads `committable`."""
 
     def __init__(self) -> None:
         #: Next offsets that may be committed.
@@ -27,7 +27,7 @@ class Progress:
         return partition in self._watermarks
 
     def take_in(self, works: Iterable[Work]) -> list[Work]:
-        """Those to be worked on: not of a partition that was taken away, nor in hand already from an earlier reading."""
+        """Those to be worked on: their partition is still ours, and they aren't in hand from an earlier reading."""
         watermarks = self._watermarks
         return [
             work

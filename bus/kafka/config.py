@@ -27,7 +27,7 @@ def common(settings: BusSettings, log: logging.Logger) -> Config:
         "reconnect.backoff.max.ms": 2000,
         "socket.keepalive.enable": True,
         "log_level": 3,
-        "logger": log,
+        "logger": SparseLogger(log),
     }
     optional = {
         "sasl.mechanism": settings.kafka_sasl_mechanism,
@@ -84,16 +84,40 @@ def consumer(settings: BusSettings, group: str, client_id: str, log: logging.Log
     return config
 
 
+class SparseLogger:
+    """Passes each kind of line of the client library on once in 30 s, as a warning.
+
+    While a broker is away the library says so several times a second, for each connection, and as an error, though it
+    connects again by itself.
+    """
+
+    def __init__(self, log: logging.Logger, clock: Callable[[], float] = time.monotonic) -> None:
+        self._log = log
+        self._clock = clock
+        self._said: dict[str, float] = {}
+
+    def log(self, level: int, line: str, kind: str, *rest: object) -> None:
+        """What the library calls for each line; `kind` is its own name for what happened, such as FAIL."""
+        if self.is_new(kind):
+            self._log.warning("kafka_client " + line, kind, *rest)
+
+    def is_new(self, kind: str) -> bool:
+        """Whether nothing of this kind was said in the last 30 s."""
+        now = self._clock()
+        if now - self._said.get(kind, -_REPORT_EVERY_SECONDS) < _REPORT_EVERY_SECONDS:
+            return False
+        self._said[kind] = now
+        return True
+
+
 def report_once_in_a_while(
     log: logging.Logger, clock: Callable[[], float] = time.monotonic
 ) -> Callable[[object], None]:
     """An error callback that logs each kind of error once in 30 s: a wrong password is tried 20 times a second."""
-    reported: dict[str, float] = {}
+    sparse = SparseLogger(log, clock)
 
     def report(error: Any) -> None:
-        now = clock()
-        if now - reported.get(error.name(), -_REPORT_EVERY_SECONDS) >= _REPORT_EVERY_SECONDS:
-            reported[error.name()] = now
+        if sparse.is_new(error.name()):
             log.warning("kafka_error %s: %s", error.name(), error.str())
 
     return report

@@ -72,7 +72,11 @@ class RecordProducer:
 
     def __init__(self, settings: conf.BusSettings | None = None, after_poll: Callable[[], None] | None = None) -> None:
         self.settings = settings or conf.current()
-        self._producer = Producer(config.producer(self.settings, log))
+        options = config.producer(self.settings, log)
+        if self.settings.compression == "gzip":
+            # Half of the client's CPU time at the default level, for records that are some 10% smaller.
+            options["compression.level"] = 1
+        self._producer = Producer(options)
         self._after_poll = after_poll
         self._closing = threading.Event()
         self._thread = threading.Thread(target=self._poll, name="bus-producer", daemon=True)

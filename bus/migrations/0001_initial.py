@@ -4,25 +4,25 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-
     initial = True
 
-    dependencies = [
-    ]
+    dependencies = []
 
     operations = [
         migrations.CreateModel(
-            name='InboxEntry',
+            name="InboxEntry",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('group', models.CharField(max_length=200)),
-                ('event_id', models.CharField(max_length=128)),
-                ('generation', models.PositiveIntegerField(default=0)),
-                ('handled_at', models.DateTimeField(auto_now_add=True, db_index=True)),
+                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
+                ("group", models.CharField(max_length=200)),
+                ("event_id", models.CharField(max_length=128)),
+                ("generation", models.PositiveIntegerField(default=0)),
+                ("handled_at", models.DateTimeField(auto_now_add=True, db_index=True)),
             ],
             options={
-                'verbose_name_plural': 'inbox entries',
-                'constraints': [models.UniqueConstraint(fields=('group', 'event_id', 'generation'), name='bus_inbox_once')],
+                "verbose_name_plural": "inbox entries",
+                "constraints": [
+                    models.UniqueConstraint(fields=("group", "event_id", "generation"), name="bus_inbox_once")
+                ],
             },
         ),
     ]
