@@ -15,7 +15,7 @@ from bus.embedded.kafka import EmbeddedKafka
 from bus.embedded.redis import EmbeddedRedis
 from tests.errors import only_expected_errors
 from tests.kafka.broker import KafkaCluster, RealKafka, UnavailableError, own_kafka, real_kafka
-from tests.kafka.subject import KafkaUnderTest, lose_members_quickly
+from tests.kafka.subject import KafkaUnderTest
 from tests.redis_server import NoRedisServerError, RedisAddress, RedisCluster, RedisServer
 
 pytest_plugins = ["tests.shop.fixtures"]
@@ -57,7 +57,6 @@ def unique() -> Callable[[str], str]:
 def embedded_kafka() -> Iterator[EmbeddedKafka]:
     """The embedded broker, in this process."""
     with EmbeddedKafka() as kafka:
-        lose_members_quickly(kafka)
         yield kafka
 
 

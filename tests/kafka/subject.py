@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import ctypes
 from dataclasses import dataclass, field
 from typing import Literal
 
 import pytest
 
-from bus.embedded import librdkafka
 from bus.embedded.kafka import EmbeddedKafka
 from tests.kafka.broker import RealKafka
 from tests.kafka.contact import create_topic
@@ -16,16 +14,6 @@ from tests.kafka.contact import create_topic
 # For the few tests that one kind can't serve: it can't be told to fail, or lacks what is tested.
 ONLY_EMBEDDED = pytest.mark.parametrize("kafka", ["embedded"], indirect=True)
 ONLY_REAL = pytest.mark.parametrize("kafka", [pytest.param("real", marks=pytest.mark.kafka)], indirect=True)
-
-
-def lose_members_quickly(kafka: EmbeddedKafka) -> None:
-    """Let the embedded broker give up a killed member (KIP-848) after 3 s instead of 45, as the real one here does."""
-    library = librdkafka.open_library()
-    if library is not None:
-        function = library._library.rd_kafka_mock_set_group_consumer_session_timeout_ms
-        function.argtypes = [ctypes.c_void_p, ctypes.c_int]
-        function.restype = None
-        function(kafka._cluster, 3000)
 
 
 @dataclass(slots=True)
