@@ -103,6 +103,7 @@ class Quickstart:
 
     def _say_goodbye(self) -> None:
         place.remove_ready(self._folder)
+        self._kafka_file.unlink(missing_ok=True)
         # Closed before the web server stops, so that nobody waits on a socket that no one will answer.
         self._listening.close()
         say("Stopping …")
