@@ -22,6 +22,7 @@ from bus.producer.drafts import FIELDS, Drafter, EventInput, Labels, fresh_event
 log = logging.getLogger("bus.producer")
 
 _FULL_QUEUE_PAUSE = 0.01
+_SENT_EARLY = 200
 _MISSING = object()
 
 
@@ -123,10 +124,9 @@ class EventProducer:
         deadline = self._clock() + seconds
         if given := dispatch.ids_to_claim():
             self._claim(dispatch, given)
-        sent = 0
-        while (sent := self._send_some(dispatch, sent)) < len(dispatch.drafts) and self._clock() < deadline:
+        while not self._send_rest(dispatch) and self._clock() < deadline:
             time.sleep(_FULL_QUEUE_PAUSE)
-        dispatch.all_sent(sent)
+        dispatch.all_sent()
         try:
             dispatch.done.result(max(0.0, deadline - self._clock()))
         except TimeoutError:
@@ -140,13 +140,11 @@ class EventProducer:
         deadline = self._clock() + seconds
         if given := dispatch.ids_to_claim():
             await asyncio.to_thread(self._claim, dispatch, given)
-        sent = 0
         while True:
-            sent = self._send_some(dispatch, sent)
-            if sent == len(dispatch.drafts) or self._clock() >= deadline:
+            if self._send_rest(dispatch) or self._clock() >= deadline:
                 break
             await asyncio.sleep(_FULL_QUEUE_PAUSE)
-        dispatch.all_sent(sent)
+        dispatch.all_sent()
         try:
             async with asyncio.timeout(max(0.0, deadline - self._clock())):
                 await asyncio.wrap_future(dispatch.done)
@@ -186,9 +184,13 @@ class EventProducer:
                 drafts.append(draft(position, data, key, event_id, fresh, labels))
             except BusError as error:
                 dispatch.fail(position, event_id if isinstance(event_id, str) else fresh, error)
-            else:
-                if event_id is not None:
-                    given.append(event_id)
+                continue
+            if event_id is not None:
+                given.append(event_id)
+            elif not given and len(drafts) >= dispatch.sent + _SENT_EARLY:
+                # The client compresses and sends these while the next ones are made. Ids of a caller's own come to an
+                # end of that: they are claimed first, and what follows them keeps its place.
+                self._send_rest(dispatch)
         return dispatch
 
     def _open(self, topic: str, options: CallOptions, count: int) -> tuple[Dispatch, Drafter]:
@@ -225,10 +227,13 @@ class EventProducer:
         if known:
             dispatch.take_out(known)
 
-    def _send_some(self, dispatch: Dispatch, first: int) -> int:
+    def _send_rest(self, dispatch: Dispatch) -> bool:
+        """Hand over what isn't yet; whether that is all."""
         if self._records.is_broken:
             self._replace_records()
-        return self._records.send_some(dispatch.topic, dispatch.drafts, first, partial(self._report, dispatch))
+        report = partial(self._report, dispatch)
+        dispatch.sent = self._records.send_some(dispatch.topic, dispatch.drafts, dispatch.sent, report)
+        return dispatch.sent == len(dispatch.drafts)
 
     def _replace_records(self) -> None:
         with self._opening:

@@ -47,6 +47,8 @@ class Dispatch:
         self.token = secrets.token_hex(8)
         self.outcomes: list[Outcome | None] = [None] * count
         self.drafts: list[Draft] = []
+        #: How many of the drafts were handed over to be sent.
+        self.sent = 0
         #: Ids that the caller gave.
         self.given: list[str] = []
         #: Ids that are reserved in the ledger, and free again when their event fails.
@@ -58,7 +60,7 @@ class Dispatch:
         self._copies: list[tuple[int, int]] = []
         self._lock = threading.Lock()
         self._settled = 0
-        self._sent: int | None = None
+        self._is_all_sent = False
 
     def fail(self, position: int, event_id: str, error: BusError) -> None:
         """Give an event up that wasn't sent."""
@@ -87,11 +89,11 @@ class Dispatch:
                 self.outcomes[draft.position] = answers[draft.event_id]
         self.drafts = [draft for draft in self.drafts if draft.event_id not in answers]
 
-    def all_sent(self, count: int) -> None:
-        """Say how many events were handed over to be sent: the others have no outcome to wait for."""
+    def all_sent(self) -> None:
+        """Say that no more will be sent: events that were not handed over have no outcome to wait for."""
         with self._lock:
-            self._sent = count
-            is_done = self._settled == count
+            self._is_all_sent = True
+            is_done = self._settled == self.sent
         if is_done:
             self.done.set_result(None)
 
@@ -99,19 +101,18 @@ class Dispatch:
         """Count outcomes that have come in; called on the poll thread alone."""
         with self._lock:
             self._settled += count
-            is_done = self._settled == self._sent
+            is_done = self._is_all_sent and self._settled == self.sent
         if is_done:
             self.done.set_result(None)
 
     def conclude(self, timeout: float) -> tuple[list[Outcome], list[str]]:
         """All outcomes, and the ids whose claims are to be released: those that got no answer in time."""
         silent = []
-        sent = self._sent or 0
         for index, draft in enumerate(self.drafts):
             if self.outcomes[draft.position] is not None:
                 continue
             silent.append(draft.event_id)
-            error = _no_answer(draft.event_id, timeout) if index < sent else _queue_full(timeout)
+            error = _no_answer(draft.event_id, timeout) if index < self.sent else _queue_full(timeout)
             self.outcomes[draft.position] = PublishFailure(draft.event_id, error)
         for position, first in self._copies:
             outcome = self.outcomes[first]

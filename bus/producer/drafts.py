@@ -14,7 +14,7 @@ import orjson
 from pydantic import BaseModel, ValidationError
 
 from bus import catalog, envelope
-from bus.catalog import Priority
+from bus.catalog import Priority, Topic
 from bus.envelope import Event, Headers, Metadata
 from bus.errors import EnvelopeError, EventTooLargeError, InvalidEventError, UnknownTopicError
 
@@ -46,14 +46,10 @@ class EventInput:
 FIELDS = frozenset(each.name for each in fields(EventInput))
 
 
-class Labels(NamedTuple):
-    """What the metadata says beside id, type and time."""
-
-    priority: str = Priority.NORMAL
-    source: str | None = None
-    correlation_id: str | None = None
-    user_id: str | None = None
-    version: str = "1.0.0"
+#: What the metadata says beside id, type and time: priority, source, correlation id, user id, version.
+Labels = tuple[str, str | None, str | None, str | None, str]
+NO_LABELS: Labels = (Priority.NORMAL, None, None, None, "1.0.0")
+_LABEL_FIELDS = frozenset({"priority", "source", "correlation_id", "user_id", "version"})
 
 
 class Draft(NamedTuple):
@@ -84,7 +80,7 @@ class Drafter:
 
         A malformed `traceparent` is left out, as its specification asks.
         """
-        found = None if catalog.is_reserved(topic) else catalog.topic(topic)
+        found = _published_on(topic)
         if found is None:
             raise _unknown_topic(topic)
         _check_label("published_by", published_by)
@@ -128,7 +124,7 @@ class Drafter:
                 "data", f"the event has {len(value)} bytes, allowed are {self._max_bytes} (BUS_MAX_EVENT_BYTES)"
             )
         headers: Headers = [(envelope.EVENT_ID, id_bytes), *frame.headers]
-        return Draft(position, event_id, value, _check_key(key), headers, labels.correlation_id)
+        return Draft(position, event_id, value, None if key is None else _check_key(key), headers, labels[2])
 
     def _frame(self, labels: Labels) -> _Frame:
         _check_labels(labels)
@@ -172,18 +168,24 @@ def fresh_event_ids(count: int) -> list[str]:
     return made
 
 
-def labels_of(given: Mapping[str, Any], defaults: Labels = Labels()) -> Labels:  # noqa: B008 -- immutable
+def labels_of(given: Mapping[str, Any], defaults: Labels = NO_LABELS) -> Labels:
     """The labels among what a caller gave; what is missing or None is the default's."""
+    if _LABEL_FIELDS.isdisjoint(given):
+        return defaults
     get = given.get
     priority, source, correlation_id = get("priority"), get("source"), get("correlation_id")
     user_id, version = get("user_id"), get("version")
-    return Labels(
-        defaults.priority if priority is None else priority,
-        defaults.source if source is None else source,
-        defaults.correlation_id if correlation_id is None else correlation_id,
-        defaults.user_id if user_id is None else user_id,
-        defaults.version if version is None else version,
+    return (
+        defaults[0] if priority is None else priority,
+        defaults[1] if source is None else source,
+        defaults[2] if correlation_id is None else correlation_id,
+        defaults[3] if user_id is None else user_id,
+        defaults[4] if version is None else version,
     )
+
+
+def _published_on(topic: object) -> Topic | None:
+    return catalog.topic(topic) if isinstance(topic, str) and not catalog.is_reserved(topic) else None
 
 
 def _unknown_topic(topic: object) -> UnknownTopicError:
@@ -234,9 +236,7 @@ def _check_event_id(event_id: object) -> bytes:
     return event_id.encode()
 
 
-def _check_key(key: object) -> bytes | None:
-    if key is None:
-        return None
+def _check_key(key: object) -> bytes:
     if not isinstance(key, str):
         raise InvalidEventError("key", f"{key!r:.60} given, allowed is a text")
     try:
