@@ -1,7 +1,8 @@
 """Handlers that do what the event tells them, by `data.do`:
 
 `ok` (or nothing), `fail`, `fail:N` (the first N attempts), `permanent`, `skip`, `later:SECONDS` (the first attempt),
-`slow:SECONDS`, `kill` (the process, at every start), `kill:N` (at the first N starts).
+`slow:SECONDS`, `hang:SECONDS` (at the first start), `fail-live` (every attempt until replayed), `kill` (the process, at
+every start), `kill:N` (at the first N starts). `fail@GROUP` and the like are orders to one group; the others do `ok`.
 """
 
 from __future__ import annotations
@@ -57,11 +58,14 @@ def _async_handler(effects: Effects) -> Any:
 
 def _obey(effects: Effects, data: Any, metadata: Metadata) -> float:
     """Do what the event says; returns how many seconds it wants to take."""
-    what, _, how = str(data.get("do", "ok")).partition(":")
+    order, _, group = str(data.get("do", "ok")).partition("@")
+    what, _, how = (order if group in ("", current().group) else "ok").partition(":")
     attempt = current().attempt
     match what:
         case "fail" if not how or attempt <= int(how):
             raise HandlerFailedError(f"told to fail at attempt {attempt}")
+        case "fail-live" if current().generation == 0:
+            raise HandlerFailedError("told to fail until replayed")
         case "permanent":
             raise PermanentError("told to fail for good")
         case "skip":
@@ -71,6 +75,8 @@ def _obey(effects: Effects, data: Any, metadata: Metadata) -> float:
         case "kill" if not how or _starts(effects, metadata) <= int(how):
             os.kill(os.getpid(), signal.SIGKILL)
         case "slow":
+            return float(how)
+        case "hang" if _starts(effects, metadata) == 1:
             return float(how)
     return 0.0
 
