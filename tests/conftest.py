@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import NoReturn
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from bus.embedded.kafka import EmbeddedKafka
 from bus.embedded.redis import EmbeddedRedis
@@ -19,6 +20,10 @@ from tests.kafka.subject import KafkaUnderTest
 from tests.redis_server import NoRedisServerError, RedisAddress, RedisCluster, RedisServer
 
 pytest_plugins = ["tests.shop.fixtures"]
+
+# How long an example takes says something about the machine, which others use too, and nothing about the code.
+settings.register_profile("busy machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("busy machine")
 
 
 def pytest_configure(config: pytest.Config) -> None:

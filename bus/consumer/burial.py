@@ -27,6 +27,9 @@ FIRST_PAUSE, LONGEST_PAUSE = 0.5, 10.0
 class Sender(Protocol):
     """What sends records: `bus.kafka.producer.RecordProducer`."""
 
+    is_broken: bool
+    """It met an error that it can't recover from, and sends nothing any more."""
+
     def send(
         self,
         topic: str,

@@ -19,7 +19,7 @@ from bus.consumer.burial import Sender
 from bus.consumer.dispatcher import Dispatcher
 from bus.consumer.pool import Pool
 from bus.consumer.runner import RecordSource, Runner
-from bus.errors import BusError, ConfigurationError, LedgerUnavailableError
+from bus.errors import BrokerUnavailableError, BusError, ConfigurationError, LedgerUnavailableError
 from bus.handlers import Handler, registry
 from bus.kafka.consumer import RecordConsumer
 from bus.ledger import Ledger
@@ -69,6 +69,7 @@ class Worker:
         self.ledger = ledger or Ledger(settings=self.settings)
         self.pool = Pool(self.settings.concurrency)
         self.presence = Presence(self.ledger)
+        self._sender = sender
         self._wall_clock = wall_clock
         self._started_at = wall_clock()
         self._stopping = threading.Event()
@@ -104,6 +105,9 @@ class Worker:
         next_burial = time.monotonic() + self.settings.lease_seconds / 2
         while not self._stopping.wait(self.settings.heartbeat_interval):
             self._say_alive()
+            if self._sender.is_broken:
+                errors.append(BrokerUnavailableError("Kafka's producer can't go on, and dead letters need it"))
+                self.stop()
             if time.monotonic() >= next_burial:
                 next_burial = time.monotonic() + self.settings.lease_seconds / 2
                 self._bury_the_dead()

@@ -52,6 +52,8 @@ def producer(settings: BusSettings, log: logging.Logger) -> Config:
         "linger.ms": settings.linger_ms,
         "delivery.timeout.ms": int(settings.publish_timeout * 1000),
         "message.max.bytes": settings.max_dead_letter_bytes + 64 * 1024,
+        # A topic that doesn't exist is refused after 2 s, instead of being waited for until nobody knows the outcome.
+        "topic.metadata.propagation.max.ms": 2000,
         "queue.buffering.max.messages": 100_000,
         "queue.buffering.max.kbytes": 256 * 1024,
         # The partitioner of the Java clients, so that a key meets the same partition whoever produces it.

@@ -27,6 +27,7 @@ _NOT_OURS = {
     KafkaError.STALE_MEMBER_EPOCH,
     KafkaError.FENCED_MEMBER_EPOCH,
 }
+_LOOK_SECONDS = 2.0
 _NO_TOPIC = {KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError._UNKNOWN_TOPIC}
 
 
@@ -48,6 +49,7 @@ class RecordConsumer:
     def __init__(self, group: str, worker: str, settings: conf.BusSettings | None = None) -> None:
         self.settings = settings or conf.current()
         self._reported: set[str] = set()
+        self._under_way = 0  # asynchronous commits without an answer
         self._consumer = Consumer(config.consumer(self.settings, group, worker, log), on_commit=self._committed)
 
     def subscribe(
@@ -103,9 +105,10 @@ class RecordConsumer:
         positions = [TopicPartition(topic, partition, offset) for (topic, partition), offset in offsets.items()]
         try:
             if wait:
-                self._consumer.commit(offsets=positions, asynchronous=False)
+                self._commit_last(positions)
             else:
                 self._consumer.commit(offsets=positions, asynchronous=True)
+                self._under_way += 1
         except KafkaException as error:
             self._commit_failed(error.args[0])
 
@@ -113,12 +116,21 @@ class RecordConsumer:
         """Leave the group."""
         self._consumer.close()
 
+    def _commit_last(self, positions: list[TopicPartition]) -> None:
+        """Commit, and see to it that an earlier commit that was held up in an outage doesn't take it back."""
+        self._consumer.commit(offsets=positions, asynchronous=False)
+        if self._under_way:
+            wanted = {(each.topic, each.partition): each.offset for each in positions}
+            stored = self._consumer.committed(positions, timeout=_LOOK_SECONDS)
+            if any(each.offset < wanted[each.topic, each.partition] for each in stored):
+                self._consumer.commit(offsets=positions, asynchronous=False)
+
     def _committed(self, error: KafkaError | None, partitions: list[TopicPartition]) -> None:
-        if error is not None:
-            self._commit_failed(error)
-        for partition in partitions:
-            if partition.error is not None:
-                self._commit_failed(partition.error)
+        self._under_way = max(0, self._under_way - 1)
+        # An error of the whole commit stands beside each partition once more.
+        failed = [error] if error is not None else [each.error for each in partitions if each.error is not None]
+        for problem in failed[:1]:
+            self._commit_failed(problem)
 
     def _commit_failed(self, error: KafkaError) -> None:
         if error.code() not in _NOT_OURS:
