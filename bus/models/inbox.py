@@ -1,4 +1,4 @@
-"""What the bus keeps in the database."""
+"""Which events handlers with `exactly_once=True` have handled."""
 
 from __future__ import annotations
 

@@ -1,0 +1,35 @@
+"""What the bus keeps in the database.
+
+Kafka is the truth for events: the dead letter index can be lost and made anew. Notes, discards, replays and the audit
+are people's, and are only here.
+"""
+
+from __future__ import annotations
+
+from bus.models.audit import AuditEntry, Lease
+from bus.models.deadletters import (
+    DeadLetter,
+    DeadLetterPayload,
+    DeadLetterPosition,
+    ErrorGroup,
+    ErrorGroupPlace,
+    IndexPosition,
+    LetterStatus,
+)
+from bus.models.inbox import InboxEntry
+from bus.models.replays import Replay, ReplayItem
+
+__all__ = [
+    "AuditEntry",
+    "DeadLetter",
+    "DeadLetterPayload",
+    "DeadLetterPosition",
+    "ErrorGroup",
+    "ErrorGroupPlace",
+    "InboxEntry",
+    "IndexPosition",
+    "Lease",
+    "LetterStatus",
+    "Replay",
+    "ReplayItem",
+]
