@@ -186,10 +186,7 @@ class Dispatcher:
         """Do everything there is to do now."""
         while self._commands:
             self._commands.popleft()()
-        while self._done:
-            job = self._done.popleft()
-            self._leave(job, self._clock())
-            self._conclusion.conclude(job)
+        self._conclude_done()
         self._conclusion.bury()
         if self._exchange.is_free:
             self._begin_call()
@@ -313,13 +310,19 @@ class Dispatcher:
         if not self._wake.is_set():
             self._wake.set()
 
-    def _leave(self, job: Job, now: float) -> None:
-        self._jobs.discard(job)
-        if job.reported_stuck:
-            self._journal.came_back(job, now)
-        else:
-            self._pool.gate.leave(self._solitude, 1)
-            self._solitude.leave(job)
+    def _conclude_done(self) -> None:
+        now, left = self._clock(), 0
+        while self._done:
+            job = self._done.popleft()
+            self._jobs.discard(job)
+            if job.reported_stuck:
+                self._journal.came_back(job, now)
+            else:
+                left += 1
+                self._solitude.leave(job)
+            self._conclusion.conclude(job)
+        if left:
+            self._pool.gate.leave(self._solitude, left)
 
     def _report_stuck(self) -> None:
         # A stuck handler doesn't keep a suspect from running (alone would mean never), and a stuck suspect doesn't keep

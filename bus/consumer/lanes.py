@@ -292,7 +292,10 @@ class Lanes(Generic[W]):
         self._out -= events
         self._waiting += len(rest)
         home.held_events -= events - len(rest)
-        home.held_bytes -= sum(work.size for work in run.works) - sum(work.size for work in rest)
+        # Summing up over one event, which most runs are, would take as long as all the rest here.
+        home.held_bytes -= run.works[0].size if events == 1 else sum(work.size for work in run.works)
+        if rest:
+            home.held_bytes += sum(work.size for work in rest)
         return rest
 
     def _free(self, home: Home[W], key: Hashable, rest: Sequence[W]) -> None:

@@ -54,8 +54,7 @@ class Solitude:
         """The job is done, or not to be run; the others go on when no suspect is left."""
         if job is self._alone:
             self._alone = None
-        if not self.is_wanted:
-            self._gate.end_alone(self)
+            self._end()
 
     def withdraw(self, wanted: Callable[[Job], bool]) -> list[Job]:
         """Take out what wasn't started. The one that is being marked is told to stop, for its mark must be undone."""
@@ -63,6 +62,9 @@ class Solitude:
             self._marking.stop = True
         gone = [job for job in self._waiting if wanted(job)]
         self._waiting = deque(job for job in self._waiting if not wanted(job))
+        self._end()
+        return gone
+
+    def _end(self) -> None:
         if not self.is_wanted:
             self._gate.end_alone(self)
-        return gone
