@@ -10,11 +10,17 @@ status at once. Every change is one conditional step of `ledger.lua`, which name
 | running, own lapsed lease | granted          | is written                                              |
 | running, foreign lease  | busy, ms left      | handled is written; anything else is lost               |
 | running, lapsed foreign lease | granted, suspect | handled is written; anything else is lost           |
-| waiting for its retry   | wait, ms left; granted when due | as for running                             |
-| handled or dead letter  | done               | changes nothing                                         |
+| waiting for its retry   | wait, ms left; granted when due | handled is written; anything else is lost  |
+| handled                 | done               | handled stands; anything else is lost                   |
+| dead letter             | failed             | the same again stands; anything else is lost            |
+| of an older generation  | granted            | is written                                              |
+| of a newer generation   | done               | is lost                                                 |
 
-A lease belongs to a worker: one key per hash tag that holds the number of the worker's newest call. Calls carry
-(worker, number); a call repeated after a lost answer changes nothing, an older one is refused.
+To give back (outcome None) always stands: it undoes the call's own claim and touches nothing else.
+
+A lease belongs to a worker: one key (on a cluster one per hash tag) that holds the number of the worker's newest call.
+Calls carry (worker, number); a call repeated after a lost answer changes nothing, an older one is refused. A worker's
+name is used by one process, ever: a second one would be taken for the first.
 
 All keys of one event carry the same hash tag, so that the ledger works on a Redis Cluster: there a batch is one
 function call per hash tag in one pipeline, on a single Redis one call.
@@ -23,10 +29,11 @@ function call per hash tag in one pipeline, on a single Redis one call.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from bus import conf
 from bus.errors import LedgerUnavailableError
+from bus.ledger.fitness import problems
 from bus.ledger.functions import HASH_TAGS, Call, Functions, connect, hash_tag
 from bus.ledger.records import (
     Answer,
@@ -40,8 +47,10 @@ from bus.ledger.records import (
     Verdict,
     claim_answer,
     group_status,
+    pack_claim_kind,
     pack_publish,
     pack_settlement,
+    pack_settlement_kind,
     publish_answer,
     publish_record,
 )
@@ -62,8 +71,16 @@ __all__ = [
 
 MAX_CORRELATED = 100
 
-#: Hash tags, settlements and claims with their positions in the caller's lists.
-Part = tuple[list[str], list[tuple[int, Settlement]], list[tuple[int, Claim]]]
+#: Answers without details: one object serves a whole batch.
+_PLAIN = (Verdict.GRANTED, Verdict.DONE, Verdict.FAILED)
+
+
+class Part(NamedTuple):
+    """What goes into one call: the hash tag of its lease, and which of the caller's settlements and claims."""
+
+    tag: str
+    settled: Sequence[int]
+    claimed: Sequence[int]
 
 
 class Ledger:
@@ -74,12 +91,16 @@ class Ledger:
 
     def __init__(self, client: Any = None, settings: conf.BusSettings | None = None) -> None:
         self.settings = settings or conf.current()
-        self.client = connect(self.settings) if client is None else client
         self.prefix = self.settings.redis_prefix
-        self._functions = Functions(self.client, self.settings.redis_url.rsplit("@", 1)[-1])
+        self._functions = Functions(client, self.settings)
         self._active_ms = self.settings.failed_seconds * 1000
         self._done_ms = self.settings.dedup_seconds * 1000
         self._lease_ms = int(self.settings.lease_seconds * 1000)
+
+    @property
+    def client(self) -> Any:
+        """The Redis client."""
+        return self._functions.client
 
     # -- publishing -------------------------------------------------------------------------------------------------
 
@@ -120,32 +141,41 @@ class Ledger:
     ) -> tuple[list[bool], list[Answer]]:
         """Settle what finished and claim what is about to run, in one round trip; both may be empty.
 
-        `number` grows with every call of the worker; the same call may be repeated with the same number after a lost
-        answer. Per settlement True when the outcome stands (False: another worker owns the event by now), per claim
-        its answer. Renews the worker's lease.
+        `number` grows with every call of the worker, heartbeats included, and stays below 2^53; the same call may be
+        repeated with the same number after a lost answer. A call that was given up may still arrive: until one with a
+        newer number has been answered, nobody knows who has what it claimed.
+
+        Per settlement True when the outcome stands (False: another worker owns the event by now), per claim its
+        answer. What the worker itself has is granted again: a second copy of an event that is running here is the
+        caller's to hold back. Renews the worker's lease, on a cluster for the hash tags of these events.
         """
+        if "|" in worker:
+            raise ValueError(f"a worker's name is without '|', unlike {worker!r}")
         parts = self._parts(settlements, claims)
-        replies = self._functions.call([self._exchange_call(worker, number, *part) for part in parts])
+        replies = self._functions.call([self._exchange_call(worker, number, p, settlements, claims) for p in parts])
+        plain = {verdict.value: Answer(verdict, number) for verdict in _PLAIN}
         kept = [False] * len(settlements)
-        answers: dict[int, Answer] = {}
-        for (_, settled, claimed), reply in zip(parts, replies, strict=True):
+        answers: list[Any] = [None] * len(claims)
+        for part, reply in zip(parts, replies, strict=True):
             if reply[0] == b"STALE":
                 raise LedgerUnavailableError(f"call {number} of worker {worker} is older than its newest one")
-            for (index, _), letter in zip(settled, reply[0].decode(), strict=True):
+            for index, letter in zip(part.settled, reply[0].decode(), strict=True):
                 kept[index] = letter == "K"
-            details = dict(zip(reply[2][::2], reply[2][1::2], strict=True))
-            for at, ((index, _), letter) in enumerate(zip(claimed, reply[1].decode(), strict=True)):
-                answers[index] = claim_answer(letter, number, details.get(at))
-        return kept, [answers[index] for index in range(len(claims))]
+            letters = reply[1].decode()
+            for index, letter in zip(part.claimed, letters, strict=True):
+                answers[index] = plain.get(letter)
+            for at, detail in zip(reply[2][::2], reply[2][1::2], strict=True):
+                answers[part.claimed[at]] = claim_answer(letters[at], number, detail)
+        return kept, answers
 
     def heartbeat(self, worker: str, number: int) -> None:
-        """Renew the worker's lease for all events it has."""
-        tags: list[tuple[str, ...]] = [(tag,) for tag in HASH_TAGS] if self._functions.is_cluster else [HASH_TAGS]
-        self._functions.call([self._exchange_call(worker, number, part, (), ()) for part in tags])
+        """Renew the worker's lease for all events it has. An older number than the newest renews nothing."""
+        parts = [Part(tag, (), ()) for tag in self._lease_tags()]
+        self._functions.call([self._exchange_call(worker, number, part, (), ()) for part in parts])
 
     def end_lease(self, worker: str) -> None:
         """Let what the worker still has be taken over at once: it stopped, or is known to be dead."""
-        keys = [self._lease_key(tag, worker) for tag in HASH_TAGS]
+        keys = [self._lease_key(tag, worker) for tag in self._lease_tags()]
         self._functions.guard(lambda: self.client.delete(*keys))
 
     # -- asking -----------------------------------------------------------------------------------------------------
@@ -165,8 +195,16 @@ class Ledger:
         return list(dict.fromkeys(each.decode() for each in found))
 
     def ping(self) -> None:
-        """Return when Redis answers."""
-        self._functions.guard(self.client.ping)
+        """Return when Redis answers; on a cluster every primary must, as each has its share of the events."""
+        self._functions.guard(lambda: self.client.ping(**self._functions.everywhere))
+
+    def problems(self) -> list[str]:
+        """What is wrong with this Redis though it answers: it may forget what it must not, or refuse to write.
+
+        Raises ConfigurationError when it has no functions.
+        """
+        found: list[str] = self._functions.guard(lambda: problems(self.client, self._functions.is_cluster))
+        return found
 
     # -- keys and calls ---------------------------------------------------------------------------------------------
 
@@ -182,35 +220,39 @@ class Ledger:
     def _correlation_key(self, correlation_id: str) -> str:
         return f"{self.prefix}:{hash_tag(correlation_id)}:c:{correlation_id}"
 
+    def _lease_tags(self) -> Sequence[str]:
+        return HASH_TAGS if self._functions.is_cluster else HASH_TAGS[:1]
+
     def _parts(self, settlements: Sequence[Settlement], claims: Sequence[Claim]) -> list[Part]:
         """What goes into one call each: everything, or on a cluster the events of one hash tag."""
         if not self._functions.is_cluster:
-            tags = {hash_tag(each.event_id) for each in (*settlements, *claims)}
-            return [(sorted(tags), list(enumerate(settlements)), list(enumerate(claims)))]
-        parts: dict[str, Part] = {}
+            return [Part(HASH_TAGS[0], range(len(settlements)), range(len(claims)))]
+        parts: dict[str, tuple[list[int], list[int]]] = {}
         for index, settlement in enumerate(settlements):
-            tag = hash_tag(settlement.event_id)
-            parts.setdefault(tag, ([tag], [], []))[1].append((index, settlement))
+            parts.setdefault(hash_tag(settlement.event_id), ([], []))[0].append(index)
         for index, claim in enumerate(claims):
-            tag = hash_tag(claim.event_id)
-            parts.setdefault(tag, ([tag], [], []))[2].append((index, claim))
-        return list(parts.values())
+            parts.setdefault(hash_tag(claim.event_id), ([], []))[1].append(index)
+        return [Part(tag, settled, claimed) for tag, (settled, claimed) in parts.items()]
 
     def _exchange_call(
-        self,
-        worker: str,
-        number: int,
-        tags: Sequence[str],
-        settlements: Sequence[tuple[int, Settlement]],
-        claims: Sequence[tuple[int, Claim]],
+        self, worker: str, number: int, part: Part, settlements: Sequence[Settlement], claims: Sequence[Claim]
     ) -> Call:
-        keys = [self._lease_key(tag, worker) for tag in tags]
-        arguments: list[Any] = [worker, number, self._lease_ms, self._active_ms, self._done_ms]
-        arguments += [len(keys), len(settlements), len(claims)]
-        for _, settlement in settlements:
+        keys = [self._lease_key(part.tag, worker)]
+        events: list[Any] = []
+        # Most events of a batch have much in common, which is sent once: a kind is a row of it, counted from 1.
+        settled_kinds: dict[tuple[Any, ...], int] = {}
+        for index in part.settled:
+            settlement = settlements[index]
             keys.append(self._group_key(settlement.group, settlement.event_id))
-            arguments += pack_settlement(worker, settlement)
-        for _, claim in claims:
+            kind = pack_settlement_kind(settlement)
+            events += (settled_kinds.setdefault(kind, len(settled_kinds) + 1), pack_settlement(settlement))
+        claimed_kinds: dict[tuple[Any, ...], int] = {}
+        for index in part.claimed:
+            claim = claims[index]
             keys.append(self._group_key(claim.group, claim.event_id))
-            arguments += (claim.generation, claim.topic, 1 if claim.alone else 0)
-        return Call("exchange", keys, arguments)
+            events.append(claimed_kinds.setdefault(pack_claim_kind(claim), len(claimed_kinds) + 1))
+        arguments: list[Any] = [worker, number, self._lease_ms, self._active_ms, self._done_ms]
+        arguments += (len(part.settled), len(settled_kinds), len(claimed_kinds))
+        for kind in (*settled_kinds, *claimed_kinds):
+            arguments += kind
+        return Call("exchange", keys, arguments + events)

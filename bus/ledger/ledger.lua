@@ -1,159 +1,211 @@
--- The only code that changes event state in Redis. Loaded as a function library, so that a pipeline can call it on a
--- cluster without falling back; LIBRARY is replaced by a name made from this file's digest, so that two releases live
+-- The only code that changes event state in Redis. Loaded as a function library, which a pipeline can call without
+-- knowing whether it is there; LIBRARY is replaced by a name made from this file's digest, so that two releases live
 -- side by side during a rolling upgrade.
 --
 -- A group's record of an event, one string key with its own TTL:
---   state|generation|worker|number|attempts|crashes|suspect alone|due|topic|history
+--   state|worker|number|generation|due|attempts|crashes|suspect alone|topic|history
 --   state C running, R waits for its retry, D handled, F dead letter; due in ms of Redis TIME; history JSON.
+--   Ours begin with "C|worker|number|", which is how a call knows what it or an earlier call of its worker wrote.
 -- A publish record:  P|topic|token  while somebody publishes,  Y|topic|partition|offset|at|by  once acknowledged.
 -- A lease: the number of the worker's newest call, living for the lease.
 
-local RECORD = '^(%a)|(%d+)|([^|]*)|(%d+)|(%d+)|(%d+)|(%d)(%d)|(%d+)|([^|]*)|(.*)$'
+local RECORD = '^(%a)|([^|]*)|(%d+)|(%d+)|(%d+)|(%d+)|(%d+)|(%d)(%d)|([^|]*)|(.*)$'
+local MOST_KEYS = 1000  -- per MGET: unpack fails beyond some 8000
 
 local function now_ms()
   local time = redis.call('TIME')
   return time[1] * 1000 + math.floor(time[2] / 1000)
 end
 
+-- What is copied into new records stays a string: Lua 5.1 writes large numbers as 1e+15, which RECORD doesn't match.
 local function read(value)
   if not value then return nil end
-  local state, generation, worker, number, attempts, crashes, suspect, alone, due, topic, history =
+  local state, worker, number, generation, due, attempts, crashes, suspect, alone, topic, history =
     string.match(value, RECORD)
   if not state then return nil end
-  return {state = state, generation = tonumber(generation), worker = worker, number = tonumber(number),
-          attempts = attempts, crashes = tonumber(crashes), suspect = suspect, alone = alone, due = tonumber(due),
-          topic = topic, history = history}
+  return {state = state, worker = worker, number = number, generation = tonumber(generation),
+          generation_text = generation, due = tonumber(due), attempts = attempts, crashes = crashes, suspect = suspect,
+          alone = alone, topic = topic, history = history}
+end
+
+local function write(context, key, value, ttl_ms)
+  redis.call('SET', key, value, 'PX', ttl_ms)
+  context.values[key] = value
 end
 
 -- A call older than the worker's newest one comes from a connection that the client gave up: it must change nothing,
 -- or it would take back what later calls did.
-local function renew(lease_keys, number, lease_ms)
-  for _, key in ipairs(lease_keys) do
-    local newest = redis.call('GET', key)
-    if newest and tonumber(newest) > number then return false end
-  end
-  for _, key in ipairs(lease_keys) do
-    redis.call('SET', key, number, 'PX', lease_ms)
-  end
+local function renew(lease_key, number, lease_ms)
+  local newest = redis.call('GET', lease_key)
+  if newest and tonumber(newest) > tonumber(number) then return false end
+  redis.call('SET', lease_key, number, 'PX', lease_ms)
   return true
 end
 
-local function settle(context, key, value, verb, expected, record, delay_ms)
-  local mine = value and string.sub(value, 1, #expected) == expected
-  if verb == 'X' then  -- give back what was claimed and not started
-    if not mine then return 'K' end
-    local old = read(value)
-    if old.attempts == '0' and old.crashes == 0 and old.suspect == '0' then
-      redis.call('DEL', key)
+-- Not started, given back. A record that says more than "claimed" is kept: without it an earlier generation of the
+-- event would begin anew, and suspicion would be forgotten.
+local function give_back(context, key, value)
+  local old = read(value)
+  if old.attempts == '0' and old.crashes == '0' and old.suspect == '0' and old.generation == 0 then
+    redis.call('DEL', key)
+    context.values[key] = nil
+  else
+    write(context, key, table.concat({'R', old.worker, old.number, old.generation_text, context.now, old.attempts,
+      old.crashes, old.suspect .. '0', old.topic, old.history}, '|'), context.active_ms)
+  end
+end
+
+-- `kind` is what settlements share: verb, generation, number, delay. K: the outcome stands, L: another has the event.
+local function settle(context, key, kind, tail)
+  local value = context.values[key]
+  local verb = kind.verb
+  if value then
+    if string.sub(value, 1, #kind.running) == kind.running then
+      if verb == 'X' then
+        give_back(context, key, value)
+        return 'K'
+      end
     else
-      redis.call('SET', key, table.concat({'R', old.generation, old.worker, old.number, old.attempts, old.crashes,
-        old.suspect .. '0', context.now, old.topic, old.history}, '|'), 'PX', context.active_ms)
+      -- Written by this very call, which is being repeated; or claimed anew by it after it had settled (or after it
+      -- was told L: that can't be told any more, and the claim matters now).
+      if verb == 'X' or string.sub(value, 1, #kind.settled) == kind.settled
+        or string.sub(value, 1, #context.claimed) == context.claimed then
+        return 'K'
+      end
+      local old = read(value)
+      if old and old.generation >= kind.generation then
+        if old.generation > kind.generation or verb ~= 'D' or old.state == 'F' then return 'L' end
+        if old.state == 'D' then return 'K' end
+        -- D over somebody else's C or R: the effect has happened, and whoever took the event over learns it here.
+      end
     end
+  elseif verb == 'X' then
     return 'K'
   end
-  if not mine and value then
-    local old = read(value)
-    if old then
-      if string.sub(value, 1, #expected) == verb .. string.sub(expected, 2) then return 'K' end  -- repeated call
-      local generation = tonumber(string.match(record, '^%a|(%d+)|'))
-      if verb ~= 'D' or old.generation > generation or old.state == 'F' then return 'L' end
-      if old.state == 'D' and old.generation == generation then return 'K' end
-      -- D over somebody else's C or R: the effect has happened, and whoever took the event over learns it here.
-    end
-  end
-  if verb == 'R' then
-    record = string.gsub(record, '|@|', '|' .. string.format('%d', context.now + delay_ms) .. '|', 1)
-  end
-  redis.call('SET', key, record, 'PX', verb == 'D' and context.done_ms or context.active_ms)
+  write(context, key, kind.head .. tail, verb == 'D' and context.done_ms or context.active_ms)
   return 'K'
 end
 
-local function grant(context, key, old, generation, topic, suspect, alone, crashes)
-  redis.call('SET', key, table.concat({'C', generation, context.worker, context.number, old and old.attempts or 0,
-    crashes, suspect .. alone, 0, topic, old and old.history or ''}, '|'), 'PX', context.active_ms)
+local function grant(context, key, old, kind, suspect, alone, crashes)
+  write(context, key, table.concat({context.claimed .. kind.generation_text, 0, old and old.attempts or 0, crashes,
+    suspect .. alone, kind.topic, old and old.history or ''}, '|'), context.active_ms)
+end
+
+-- Milliseconds that another worker still has; 0 or less when its lease has lapsed. Its lease lies beside ours.
+local function lease_left(context, worker)
+  local left = context.leases[worker]
+  if left == nil then
+    left = redis.call('PTTL', context.lease_prefix .. worker)
+    context.leases[worker] = left
+  end
+  return left
 end
 
 -- One letter per claim: G granted fresh, A granted with a past (details), W waits for its retry (ms), B busy elsewhere
--- (ms of the lease left), D handled, F dead letter.
-local function claim(context, key, value, generation, topic, alone)
-  local old = read(value)
-  if not old or old.generation < generation then
-    grant(context, key, nil, generation, topic, '0', alone, 0)
+-- (ms of the lease left), D handled, F dead letter. `kind` is what claims share: generation, topic, alone.
+local function claim(context, key, kind)
+  local old = read(context.values[key])
+  if not old or old.generation < kind.generation then
+    grant(context, key, nil, kind, '0', kind.alone, 0)
     return 'G'
   end
-  if old.generation > generation or old.state == 'D' then return 'D' end
+  if old.generation > kind.generation or old.state == 'D' then return 'D' end
   if old.state == 'F' then return 'F' end
-  local suspect, crashes = old.suspect, old.crashes
+  local suspect, crashes, alone = old.suspect, old.crashes, kind.alone
   if old.state == 'R' then
     if old.due > context.now then
-      return 'W', {old.due - context.now, old.attempts, old.crashes, old.suspect, old.history}
+      return 'W', {old.due - context.now, old.attempts, crashes, suspect, old.history}
     end
   elseif old.worker == context.worker then
     if alone == '0' then alone = old.alone end
   else
-    local left = context.leases[old.worker]
-    if left == nil then
-      left = redis.call('PTTL', context.lease_prefix(key) .. old.worker)
-      context.leases[old.worker] = left
-    end
+    local left = lease_left(context, old.worker)
     if left > 0 then return 'B', {left, old.worker} end
     suspect = '1'
-    if old.alone == '1' then crashes = crashes + 1 end
+    if old.alone == '1' then crashes = string.format('%d', crashes + 1) end
   end
-  grant(context, key, old, generation, topic, suspect, alone, crashes)
+  grant(context, key, old, kind, suspect, alone, crashes)
   return 'A', {0, old.attempts, crashes, suspect, old.history}
 end
 
--- KEYS: the worker's leases, then settled events, then claimed events.
--- ARGV: worker, number, lease ms, active ms, done ms, counts of the three; per settled event verb, expected, record,
--- delay ms; per claimed event generation, topic, alone.
-local function exchange(keys, argv)
-  local lease_count, settle_count, claim_count = tonumber(argv[6]), tonumber(argv[7]), tonumber(argv[8])
-  local context = {worker = argv[1], number = tonumber(argv[2]), active_ms = argv[4], done_ms = argv[5],
-                   now = now_ms(), leases = {}}
-  -- A lease lives beside the event under the same hash tag, so its name can be told from the event's.
-  context.lease_prefix = function(key) return string.match(key, '^(.-{%d+}:)') .. 'w:' end
-  if not renew({unpack(keys, 1, lease_count)}, context.number, argv[3]) then return {'STALE'} end
-  local settled, verdicts, details = {}, {}, {}
-  local values = {}
-  if settle_count + claim_count > 0 then values = redis.call('MGET', unpack(keys, lease_count + 1)) end
-  local at = 9
-  for i = 1, settle_count do
-    settled[i] = settle(context, keys[lease_count + i], values[i], argv[at], argv[at + 1], argv[at + 2],
-                        tonumber(argv[at + 3]))
+local function read_settled_kinds(context, argv, at, count)
+  local kinds = {}
+  for i = 1, count do
+    local verb, generation, number, delay_ms = argv[at], argv[at + 1], argv[at + 2], tonumber(argv[at + 3])
+    local owner = '|' .. context.worker .. '|' .. number .. '|' .. generation .. '|'
+    kinds[i] = {verb = verb, generation = tonumber(generation), running = 'C' .. owner, settled = verb .. owner,
+                head = verb .. owner .. string.format('%d', verb == 'R' and context.now + delay_ms or 0) .. '|'}
     at = at + 4
   end
-  local settled_here, claimed_here = {}, {}
-  for i = 1, settle_count do settled_here[keys[lease_count + i]] = true end
-  for i = 1, claim_count do
-    local key = keys[lease_count + settle_count + i]
-    local verdict, detail
+  return kinds, at
+end
+
+local function read_claimed_kinds(argv, at, count)
+  local kinds = {}
+  for i = 1, count do
+    kinds[i] = {generation_text = argv[at], generation = tonumber(argv[at]), topic = argv[at + 1], alone = argv[at + 2]}
+    at = at + 3
+  end
+  return kinds, at
+end
+
+local function read_values(keys)
+  local values = {}
+  for first = 2, #keys, MOST_KEYS do
+    local last = math.min(first + MOST_KEYS - 1, #keys)
+    for i, value in ipairs(redis.call('MGET', unpack(keys, first, last))) do
+      values[keys[first + i - 1]] = value or nil
+    end
+  end
+  return values
+end
+
+-- KEYS: the worker's lease, then settled events, then claimed events.
+-- ARGV: worker, number, lease ms, active ms, done ms, settled events, kinds of settlements, kinds of claims; the kinds;
+-- per settled event number of its kind and the rest of its record; per claimed event number of its kind.
+local function exchange(keys, argv)
+  local context = {worker = argv[1], claimed = 'C|' .. argv[1] .. '|' .. argv[2] .. '|', active_ms = argv[4],
+                   done_ms = argv[5], now = now_ms(), leases = {}, lease_prefix = string.sub(keys[1], 1, -#argv[1] - 1)}
+  if not renew(keys[1], argv[2], argv[3]) then return {'STALE'} end
+  local settled, verdicts, details, claimed_here = {}, {}, {}, {}
+  local settled_kinds, claimed_kinds, at
+  settled_kinds, at = read_settled_kinds(context, argv, 9, tonumber(argv[7]))
+  claimed_kinds, at = read_claimed_kinds(argv, at, tonumber(argv[8]))
+  context.values = read_values(keys)
+  local last_settled = 1 + tonumber(argv[6])
+  for i = 2, last_settled do
+    settled[i - 1] = settle(context, keys[i], settled_kinds[tonumber(argv[at])], argv[at + 1])
+    at = at + 2
+  end
+  for i = last_settled + 1, #keys do
+    local key, verdict, detail = keys[i], nil, nil
     if claimed_here[key] then
       -- A second copy of the event in one batch: it waits for what becomes of the first.
       verdict, detail = 'B', {50, context.worker}
     else
       claimed_here[key] = true
-      local value = values[settle_count + i]
-      if settled_here[key] then value = redis.call('GET', key) end
-      verdict, detail = claim(context, key, value, tonumber(argv[at]), argv[at + 1], argv[at + 2])
+      verdict, detail = claim(context, key, claimed_kinds[tonumber(argv[at])])
     end
-    verdicts[i] = verdict
+    at = at + 1
+    verdicts[#verdicts + 1] = verdict
     if detail then
-      details[#details + 1] = i - 1
+      details[#details + 1] = #verdicts - 1
       details[#details + 1] = detail
     end
-    at = at + 3
   end
   return {table.concat(settled), table.concat(verdicts), details}
 end
 
--- KEYS: publish records. ARGV: claim ms, token, topic. Answers per event 'G', or the record that is in the way.
+-- KEYS: publish records. ARGV: claim ms, token, topic. Answers per event 'G', or the record that is in the way, which
+-- for the second copy of an event in one call is the first one's.
 local function claim_publish(keys, argv)
-  local answers = {}
+  local claimed = 'P|' .. argv[3] .. '|' .. argv[2]
+  local answers, claimed_here = {}, {}
   for i, key in ipairs(keys) do
     local value = redis.call('GET', key)
-    if not value or value == 'P|' .. argv[3] .. '|' .. argv[2] then
-      redis.call('SET', key, 'P|' .. argv[3] .. '|' .. argv[2], 'PX', argv[1])
+    if not claimed_here[key] and (not value or value == claimed) then
+      redis.call('SET', key, claimed, 'PX', argv[1])
+      claimed_here[key] = true
       answers[i] = 'G'
     else
       answers[i] = value
@@ -178,7 +230,7 @@ local function release_publish(keys, argv)
   local released = 0
   for _, key in ipairs(keys) do
     local value = redis.call('GET', key)
-    if value and string.sub(value, 1, 1) == 'P' and string.sub(value, -#argv[1]) == argv[1] then
+    if value and string.match(value, '^P|[^|]*|(.*)$') == argv[1] then
       released = released + redis.call('DEL', key)
     end
   end
@@ -188,6 +240,8 @@ end
 -- KEYS: lists by correlation id. ARGV: keep ms, most ids per list, then the event id per key.
 local function correlate(keys, argv)
   for i, key in ipairs(keys) do
+    -- A repeated call moves the id to the end instead of pushing another one out.
+    redis.call('LREM', key, 0, argv[i + 2])
     redis.call('RPUSH', key, argv[i + 2])
     redis.call('LTRIM', key, -tonumber(argv[2]), -1)
     redis.call('PEXPIRE', key, argv[1])

@@ -124,24 +124,28 @@ class EventStatus:
 
 _STATES = {"C": Status.PROCESSING, "R": Status.RETRYING, "D": Status.PROCESSED, "F": Status.FAILED}
 _VERBS = {Status.PROCESSED: "D", Status.RETRYING: "R", Status.FAILED: "F", None: "X"}
-_RECORD = re.compile(r"([A-Z])\|(\d+)\|([^|]*)\|(\d+)\|(\d+)\|(\d+)\|(\d)(\d)\|(\d+)\|([^|]*)\|(.*)", re.DOTALL)
+_RECORD = re.compile(r"([CRDF])\|([^|]*)\|\d+\|(\d+)\|(\d+)\|\d+\|\d+\|\d\d\|([^|]*)\|(.*)", re.DOTALL)
 
 
-def pack_settlement(worker: str, settlement: Settlement) -> tuple[str, str, str, int]:
-    """A settlement as `ledger.lua` takes it: verb, what the record must begin with, the new record, delay in ms."""
-    _, _, topic, generation, number, outcome, attempts, crashes, history, delay_ms = settlement
-    verb = _VERBS[outcome]
-    owned = f"|{generation}|{worker}|{number}|"
-    due = "@" if verb == "R" else "0"
-    record = f"{verb}{owned}{attempts}|{crashes}|00|{due}|{topic}|{_pack_history(history)}"
-    return verb, "C" + owned, record, delay_ms
+def pack_settlement_kind(settlement: Settlement) -> tuple[str, int, int, int]:
+    """What a settlement may share with others, as `ledger.lua` takes it: verb, generation, number, delay in ms."""
+    return _VERBS[settlement.outcome], settlement.generation, settlement.number, settlement.delay_ms
 
 
-def claim_answer(letter: str, number: int, detail: list[Any] | None) -> Answer:
-    """The answer to a claim from its letter and, where there is one, its detail."""
+def pack_settlement(settlement: Settlement) -> str:
+    """The rest of the record that a settlement leaves: attempts, crashes, no suspicion, topic, history."""
+    _, _, topic, _, _, _, attempts, crashes, history, _ = settlement
+    return f"{attempts}|{crashes}|00|{_field(topic)}|{_pack_history(history)}"
+
+
+def pack_claim_kind(claim: Claim) -> tuple[int, str, int]:
+    """What a claim may share with others: generation, topic, alone."""
+    return claim.generation, _field(claim.topic), 1 if claim.alone else 0
+
+
+def claim_answer(letter: str, number: int, detail: list[Any]) -> Answer:
+    """The answer to a claim from its letter and its detail."""
     verdict = Verdict(letter)
-    if detail is None:
-        return Answer(verdict, number)
     if verdict is Verdict.BUSY:
         return Answer(verdict, number, wait_ms=int(detail[0]), owner=detail[1].decode())
     wait, attempts, crashes, suspect, history = detail
@@ -173,10 +177,10 @@ def publish_answer(topic: str, event_id: str, answer: bytes) -> PublishRecord | 
 
 def group_status(group: str, value: bytes) -> GroupStatus:
     """A group's record of an event. Raises LedgerUnavailableError when something else stands there."""
-    match = _RECORD.fullmatch(value.decode())
+    match = _RECORD.fullmatch(value.decode(errors="replace"))
     if match is None:
         raise LedgerUnavailableError(f"Redis holds something else where the ledger keeps group {group}: {value!r:.80}")
-    state, generation, worker, _, _, _, _, _, due, topic, history = match.groups()
+    state, worker, generation, due, topic, history = match.groups()
     return GroupStatus(
         group,
         _STATES[state],
@@ -188,8 +192,22 @@ def group_status(group: str, value: bytes) -> GroupStatus:
     )
 
 
+def _field(text: str) -> str:
+    """Text that fits between two '|'. Topics never hold one, but headers of forged records may."""
+    return text if "|" not in text else text.replace("|", "/")
+
+
 def _pack_history(history: Sequence[Attempt]) -> str:
-    return orjson.dumps([list(attempt) for attempt in history]).decode() if history else ""
+    if not history:
+        return ""
+    rows: list[list[Any]] = [list(attempt) for attempt in history]
+    try:
+        return orjson.dumps(rows).decode()
+    except TypeError:
+        # Lone surrogates, such as those of a file name that isn't UTF-8: no reason to lose the outcome.
+        return orjson.dumps(
+            [[*row, error and error.encode(errors="replace").decode()] for *row, error in rows]
+        ).decode()
 
 
 def _history(history: bytes | str) -> tuple[Attempt, ...]:
