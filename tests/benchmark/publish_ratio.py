@@ -10,26 +10,20 @@ sides wait for every acknowledgement; the bus also validates, encodes and notes 
 from __future__ import annotations
 
 import argparse
-import os
 import statistics
-import tempfile
 import time
 import uuid
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager
-from pathlib import Path
 from typing import Any
 
 from confluent_kafka import Producer
 
 from bus import catalog, conf, envelope
-from bus.embedded.redis import EmbeddedRedis
 from bus.envelope import Event, Metadata
 from bus.producer import EventProducer, Published
 from bus.schemas.base import example
 from bus.schemas.orders import OrderCreated
-from tests.kafka.broker import real_kafka
+from tests.benchmark.services import services
 from tests.kafka.contact import create_topic
 
 BATCH = 1000
@@ -96,21 +90,6 @@ def through_the_bus(producer: EventProducer, topic: str, events: list[dict[str, 
         seconds = time.perf_counter() - began
     assert all(isinstance(each, Published) for batch in outcomes for each in batch)
     return len(events) / seconds
-
-
-@contextmanager
-def services() -> Iterator[tuple[str, str]]:
-    """Addresses of Kafka and Redis."""
-    with ExitStack() as cleanup:
-        brokers, redis_url = os.environ.get("KAFKA_BROKERS"), os.environ.get("REDIS_URL")
-        if not brokers:
-            folder = cleanup.enter_context(tempfile.TemporaryDirectory())
-            kafka = real_kafka(Path(folder))
-            cleanup.callback(kafka.close)
-            brokers = kafka.bootstrap
-        if not redis_url:
-            redis_url = cleanup.enter_context(EmbeddedRedis()).url
-        yield brokers, redis_url
 
 
 def main() -> None:
