@@ -39,7 +39,7 @@ class ConsoleSettings(BaseSettings):
     """Origins whose pages may call the API, comma-separated; `*` for any, `none` for none."""
     database_url: str = Field("", validation_alias="DATABASE_URL", repr=False)
     """Database address such as `postgres://user:password@host/name`; without it a SQLite file."""
-    secret_key: SecretStr = Field(SecretStr(""), validation_alias="SECRET_KEY")
+    secret_key: SecretStr = Field(SecretStr(""), validation_alias="SECRET_KEY", repr=False)
     """Signs sessions; at least 32 characters. Demanded in production, else made up once and kept."""
     allowed_hosts: CommaSeparated = Field((), validation_alias="ALLOWED_HOSTS")
     """Host names that the service answers to beside localhost, comma-separated."""
