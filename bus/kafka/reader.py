@@ -1,0 +1,130 @@
+"""Reads records from given places, without a consumer group: for the index, replays and whoever opens a record."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from types import TracebackType
+from typing import cast
+
+from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
+from confluent_kafka.admin import AdminClient, OffsetSpec  # type: ignore[attr-defined]
+
+from bus import conf
+from bus.errors import BrokerUnavailableError
+from bus.kafka import config
+from bus.kafka.consumer import Partition, Record
+
+log = logging.getLogger("bus.kafka")
+
+# Named because the library insists; nothing is ever committed under it.
+_NO_GROUP = "bus-reader"
+
+
+class RecordReader:
+    """Reads partitions from offsets that it is told. Used by one thread.
+
+    Every method raises BrokerUnavailableError when Kafka can't be reached.
+    """
+
+    def __init__(self, settings: conf.BusSettings | None = None, name: str = "reader") -> None:
+        self.settings = settings or conf.current()
+        common = config.common(self.settings, log)
+        self._admin = AdminClient(common)
+        self._consumer = Consumer(
+            {
+                **common,
+                "client.id": f"{self.settings.kafka_client_id}-{name}",
+                "group.id": _NO_GROUP,
+                "enable.auto.commit": False,
+                "enable.auto.offset.store": False,
+                # A place that Kafka has deleted meanwhile: go on with the first record after it.
+                "auto.offset.reset": "earliest",
+                "fetch.message.max.bytes": self.settings.max_dead_letter_bytes + 64 * 1024,
+                "queued.max.messages.kbytes": 32 * 1024,
+                "fetch.wait.max.ms": 100,
+            }
+        )
+
+    def __enter__(self) -> RecordReader:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Let go of the connections."""
+        self._consumer.close()
+
+    def assign(self, places: Mapping[Partition, int]) -> None:
+        """Read these partitions from these offsets, and no others."""
+        with self._guarded():
+            self._consumer.assign([TopicPartition(*partition, offset) for partition, offset in places.items()])
+
+    def read(self, count: int, timeout: float) -> list[Record]:
+        """Up to `count` records; as soon as there are any, and none after `timeout` seconds."""
+        with self._guarded():
+            first = self._consumer.poll(timeout)
+            messages = [] if first is None else [first, *self._consumer.consume(count - 1, 0)]
+        records: list[Record] = []
+        for message in messages:
+            error = message.error()
+            if error is None:
+                records.append(cast(Record, message))
+            elif error.code() != KafkaError._PARTITION_EOF:
+                raise BrokerUnavailableError(f"{message.topic()} can't be read: {error.name()}: {error.str()}")
+        return records
+
+    def offsets(self, partitions: Iterable[Partition], timeout: float = 5.0) -> dict[Partition, tuple[int, int]]:
+        """The first and the end offset of each partition; those that don't exist are left out."""
+        wanted = [TopicPartition(*each) for each in partitions]
+        firsts = self._offsets(wanted, OffsetSpec.earliest(), timeout)
+        ends = self._offsets(wanted, OffsetSpec.latest(), timeout)
+        return {partition: (firsts[partition], end) for partition, end in ends.items() if partition in firsts}
+
+    def read_at(self, topic: str, partition: int, offset: int, timeout: float = 5.0) -> Record | None:
+        """The record at that place; None when there is none any more."""
+        first, end = self.offsets([(topic, partition)], timeout).get((topic, partition), (0, 0))
+        if not first <= offset < end:
+            return None
+        self.assign({(topic, partition): offset})
+        deadline = time.monotonic() + timeout
+        try:
+            while (left := deadline - time.monotonic()) > 0:
+                for record in self.read(1, left):
+                    # Another one: compaction has removed it.
+                    return record if record.offset() == offset else None
+        finally:
+            self.assign({})
+        raise BrokerUnavailableError(f"{topic}[{partition}]@{offset} wasn't delivered within {timeout:g} s")
+
+    def _offsets(self, wanted: list[TopicPartition], which: OffsetSpec, timeout: float) -> dict[Partition, int]:
+        if not wanted:
+            return {}
+        with self._guarded():
+            futures = self._admin.list_offsets(dict.fromkeys(wanted, which), request_timeout=timeout)
+        found: dict[Partition, int] = {}
+        for place, future in futures.items():
+            try:
+                with self._guarded():
+                    found[place.topic, place.partition] = future.result().offset
+            except _NoSuchPartitionError:
+                continue
+        return found
+
+    @contextlib.contextmanager
+    def _guarded(self) -> Iterator[None]:
+        try:
+            yield
+        except KafkaException as error:
+            if error.args[0].code() in (KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError._UNKNOWN_PARTITION):
+                raise _NoSuchPartitionError(str(error)) from error
+            raise BrokerUnavailableError(
+                f"Kafka at {self.settings.kafka_brokers} can't be read: {error}; check KAFKA_BROKERS and that it runs"
+            ) from error
+
+
+class _NoSuchPartitionError(BrokerUnavailableError):
+    """The topic or partition doesn't exist."""
