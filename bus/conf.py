@@ -209,10 +209,10 @@ def _problem(settings: type[BaseSettings], detail: Any) -> str:
     allowed = str(detail["msg"]).removeprefix("Value error, ").removeprefix("Input should be ")
     if not detail["loc"]:
         return allowed
-    field = str(detail["loc"][0])
-    known = settings.model_fields.get(field)
-    variable = variable_of(settings, field) if known else field
-    given = repr(detail["input"]) if known is None or known.repr else "(hidden)"
+    named = str(detail["loc"][0])  # pydantic names a field by its alias, where it has one
+    known = {variable_of(settings, name): field for name, field in settings.model_fields.items()}
+    variable = named if named in known else variable_of(settings, named)
+    given = repr(detail["input"]) if known[variable].repr else "(hidden)"
     return f"{variable}: {given} given, allowed is {allowed}"
 
 

@@ -129,7 +129,8 @@ def test_modules_are_named_after_what_they_are() -> None:
 
 
 def test_files_are_short() -> None:
-    lengths = {path: len(path.read_text().splitlines()) for path in sources().values()}
+    written = (path for name, path in sources().items() if ".migrations." not in name)  # the others are generated
+    lengths = {path: len(path.read_text().splitlines()) for path in written}
     found = [f"{path.relative_to(ROOT)}: {length} lines" for path, length in lengths.items() if length > MAX_FILE_LINES]
     none_of(found, f"a file of more than {MAX_FILE_LINES} lines wants splitting")
 
