@@ -92,7 +92,12 @@ class Worker:
         self._stopping.set()
 
     def run(self) -> None:
-        """Consume until `stop`. Raises the first error that a group couldn't go on with."""
+        """Consume until `stop`.
+
+        Raises ConfigurationError for a Redis that can't hold the ledger, and the first error that a group couldn't go
+        on with.
+        """
+        self._look_at_redis()
         log.info("worker_started", extra={"worker": self.name, "groups": [each.group for each in self.runners]})
         self._bury_the_dead()
         errors: list[BaseException] = []
@@ -142,6 +147,13 @@ class Worker:
             self.presence.remove(self.name)
         except LedgerUnavailableError:
             log.debug("presence_not_removed")  # it is forgotten after an hour
+
+    def _look_at_redis(self) -> None:
+        try:
+            for problem in self.ledger.problems():
+                log.warning("redis_unfit %s", problem)
+        except LedgerUnavailableError:
+            log.debug("redis_not_looked_at")  # the dispatchers report that it is away, and wait
 
     def _bury_the_dead(self) -> None:
         try:
