@@ -17,7 +17,7 @@ from bus.models.deadletters import (
     LetterStatus,
 )
 from bus.models.inbox import InboxEntry
-from bus.models.replays import Replay, ReplayItem
+from bus.models.replays import Replay, ReplayEdit, ReplayItem
 
 __all__ = [
     "AuditEntry",
@@ -31,5 +31,6 @@ __all__ = [
     "Lease",
     "LetterStatus",
     "Replay",
+    "ReplayEdit",
     "ReplayItem",
 ]

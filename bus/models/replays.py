@@ -30,8 +30,12 @@ class Replay(models.Model):
     created_by = models.CharField(max_length=200)
     started_at = models.DateTimeField(null=True, blank=True)
     finished_at = models.DateTimeField(null=True, blank=True)
+    changed_at = models.DateTimeField(null=True, blank=True, help_text="When its state last changed, and by whom.")
+    changed_by = models.CharField(max_length=200, blank=True)
     reason = models.TextField(blank=True)
     filter = models.JSONField(default=dict, help_text="What chose the dead letters: a filter or ids.")
+    places = models.JSONField(default=list, help_text="Rows of topic, group and how many dead letters.")
+    all_groups = models.BooleanField(default=False, help_text="Those without a group go to all groups of their topic.")
 
     # Counts are kept with every change of an item.
     total = models.PositiveIntegerField(default=0)
@@ -42,13 +46,18 @@ class Replay(models.Model):
     skipped = models.PositiveIntegerField(default=0)
 
     rate = models.FloatField(null=True, blank=True, help_text="Events per second; none: as fast as it goes.")
+    speed = models.FloatField(null=True, blank=True, help_text="Events per second, as measured lately.")
     canary = models.PositiveIntegerField(null=True, blank=True, help_text="So many go first.")
     stop_at_percent = models.FloatField(null=True, blank=True, help_text="Of the canary, failed again.")
+    canary_decided = models.BooleanField(default=False, help_text="It passed, or somebody went on all the same.")
     send_at = models.DateTimeField(null=True, blank=True, help_text="Until then it can be undone.")
 
     lease_owner = models.CharField(max_length=200, blank=True)
     lease_number = models.PositiveBigIntegerField(default=0)
     lease_expires_at = models.DateTimeField(null=True, blank=True)
+    batch_ends = models.JSONField(
+        default=dict, help_text="Where topics ended before the batch that is taken: topic, then partition to offset."
+    )
 
     class Meta:
         indexes = [
@@ -81,6 +90,7 @@ class ReplayItem(models.Model):
     finished_at = models.DateTimeField(null=True, blank=True)
     partition = models.PositiveIntegerField(null=True, blank=True, help_text="In the group's .replay topic.")
     offset = models.PositiveBigIntegerField(null=True, blank=True)
+    note = models.TextField(blank=True, help_text="Why it was skipped, or how it failed again.")
 
     class Meta:
         constraints = [
@@ -88,7 +98,25 @@ class ReplayItem(models.Model):
         ]
         indexes = [
             models.Index(fields=["replay", "state", "sequence"], name="bus_replay_item_state"),
+            # Those whose outcome isn't known yet: few, whatever has been replayed in the past.
+            models.Index(
+                fields=["state", "id"], condition=models.Q(state__in=["taken", "sent"]), name="bus_replay_item_open"
+            ),
         ]
 
     def __str__(self) -> str:
         return f"item {self.sequence} of replay {self.replay_id}, {self.state}"
+
+
+class ReplayEdit(models.Model):
+    """What is sent in place of the original, which stays as it is. The copy is an event of its own."""
+
+    item = models.OneToOneField(ReplayItem, on_delete=models.CASCADE, primary_key=True, related_name="edit")
+    event_id = models.CharField(max_length=128, help_text="Of the copy.")
+    value = models.BinaryField()
+    key = models.BinaryField(null=True)
+    headers = models.BinaryField(help_text="JSON: pairs of a name and its value in base64, or null.")
+    diff = models.JSONField(default=list, help_text="Rows of path, before and after.")
+
+    def __str__(self) -> str:
+        return f"{self.event_id} in place of the original"
