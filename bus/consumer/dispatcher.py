@@ -258,8 +258,11 @@ class Dispatcher:
         suspect = self._solitude.next_to_mark()
         if suspect is not None:
             self._exchange.ask([self._claims.mark(suspect.works[0])])
-        else:
-            self._exchange.ask(self._claims.ask(self._room(), self._clock()))
+            return
+        self._exchange.ask(self._claims.ask(self._room(), self._clock()))
+        if self._exchange.is_free:
+            # Nothing to ask about: what was taken, if anything, are second copies of events in hand.
+            self._start(self._claims.answered((), self._clock()))
 
     def _apply(self, reply: Reply) -> None:
         for work, settlement, kept in reply.settled:
@@ -276,13 +279,16 @@ class Dispatcher:
         if suspect is not None:
             self._start_alone(suspect, reply.answers[0])
         else:
-            for job in self._claims.answered(reply.answers, self._clock()):
-                if self._claims.is_suspect(job.works[0]):
-                    self._journal.suspected(job.works[0])
-                    self._solitude.add(job)
-                else:
-                    self._held.append(job)
+            self._start(self._claims.answered(reply.answers, self._clock()))
         self._progress.publish()
+
+    def _start(self, jobs: Iterable[Job]) -> None:
+        for job in jobs:
+            if self._claims.is_suspect(job.works[0]):
+                self._journal.suspected(job.works[0])
+                self._solitude.add(job)
+            else:
+                self._held.append(job)
 
     def _start_alone(self, job: Job, answer: Answer) -> None:
         """The suspect is marked: should the worker die now, it is known what it ran."""

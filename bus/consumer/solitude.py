@@ -47,7 +47,9 @@ class Solitude:
     def marked(self) -> Job | None:
         """The suspect whose mark is written by now, if one was to be; it is for the caller to start it, or `leave`."""
         job, self._marking = self._marking, None
-        self._alone = job
+        if job is not None:
+            # Other answers come in while a suspect runs, and it stays alone.
+            self._alone = job
         return job
 
     def leave(self, job: Job) -> None:
