@@ -191,6 +191,7 @@ class EventProducer:
                 # The client compresses and sends these while the next ones are made. Ids of a caller's own come to an
                 # end of that: they are claimed first, and what follows them keeps its place.
                 self._send_rest(dispatch)
+                time.sleep(0)  # lets the poll thread deal with what is acknowledged by now
         return dispatch
 
     def _open(self, topic: str, options: CallOptions, count: int) -> tuple[Dispatch, Drafter]:

@@ -24,6 +24,8 @@ _NOT_IN_A_LABEL = frozenset({"Cc", "Cs", "Zl", "Zp"})
 _TRACEPARENT = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
 _SHOWN_PROBLEMS = 5
 _NULL = b"null"
+# Dates, data classes and subclasses take the slower path: what consumers read of them differs from what was given.
+_PLAIN = orjson.OPT_PASSTHROUGH_DATETIME | orjson.OPT_PASSTHROUGH_DATACLASS | orjson.OPT_PASSTHROUGH_SUBCLASS
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +111,7 @@ class Drafter:
             event_id, id_bytes = given_id, _check_event_id(given_id)
             id_json = orjson.dumps(given_id)
         try:
-            data_json = orjson.dumps(data)
+            data_json = orjson.dumps(data, None, _PLAIN)
         except TypeError:
             value = self._encode_exactly(event_id, labels, data)
         else:
@@ -117,7 +119,7 @@ class Drafter:
             if _NULL in data_json:
                 envelope.refuse_non_finite(data, "data")
             if self._model is not None:
-                _check_data(self._model, data_json)
+                _check_plain(self._model, data, data_json)
             value = b'{"metadata":{"eventId":%b%b%b}' % (id_json, frame.before_data, data_json)
         if len(value) > self._max_bytes:
             raise EventTooLargeError(
@@ -143,7 +145,7 @@ class Drafter:
         return Metadata(event_id, self.topic, self._timestamp, version, str(priority), source, correlation_id, user_id)
 
     def _encode_exactly(self, event_id: str, labels: Labels, data: Any) -> bytes:
-        """What orjson can't encode: numbers beyond 64 bits, deep nesting, and what is no JSON at all."""
+        """Encode dates and the like, numbers beyond 64 bits, deep nesting; refuse what is no JSON at all."""
         value = envelope.encode(Event(self._metadata(event_id, labels), data))
         try:
             decoded = envelope.decode(value).data
@@ -248,13 +250,16 @@ def _check_key(key: object) -> bytes:
     return encoded
 
 
-def _check_data(model: type[BaseModel], data_json: bytes) -> None:
-    """Check what consumers will read: a date among the data is a text by then."""
+def _check_plain(model: type[BaseModel], data: object, data_json: bytes) -> None:
     try:
-        decoded = envelope.parse(data_json)
-    except EnvelopeError as error:
-        raise InvalidEventError("data", f"couldn't be read back: {error}") from None
-    _validate(model, decoded)
+        model.__pydantic_validator__.validate_python(data)
+    except (ValidationError, RecursionError):
+        # The last word has what consumers will read: a UUID among the data is a text by then.
+        try:
+            decoded = envelope.parse(data_json)
+        except EnvelopeError as error:
+            raise InvalidEventError("data", f"couldn't be read back: {error}") from None
+        _validate(model, decoded)
 
 
 def _validate(model: type[BaseModel], data: object) -> None:

@@ -13,6 +13,7 @@ import argparse
 import statistics
 import time
 import uuid
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -92,6 +93,22 @@ def through_the_bus(producer: EventProducer, topic: str, events: list[dict[str, 
     return len(events) / seconds
 
 
+def rounds(brokers: str, options: argparse.Namespace) -> Iterator[float]:
+    """The ratio of each round, after one in which the broker warms up."""
+    events = events_of(options.events)
+    topic = f"benchmark-{uuid.uuid4().hex[:8]}"
+    catalog.add_topic(topic, "A benchmark", OrderCreated)
+    create_topic(brokers, topic, PARTITIONS, 1, {})
+    producer = EventProducer()
+    for number in range(options.rounds + 1):
+        reached = bare(brokers, topic, events), through_the_bus(producer, topic, events, options.threads)
+        if number:
+            ratio = reached[1] / reached[0]
+            print(f"round {number}: bare {reached[0]:,.0f}/s, bus {reached[1]:,.0f}/s, ratio {ratio:.2f}", flush=True)
+            yield ratio
+    producer.close(5)
+
+
 def main() -> None:
     """Print each round, and the median ratio."""
     parser = argparse.ArgumentParser(description="Events/s of publish_batch as a ratio to bare confluent-kafka.")
@@ -99,23 +116,9 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--threads", type=int, default=1)
     options = parser.parse_args()
-    events = events_of(options.events)
-    topic = f"benchmark-{uuid.uuid4().hex[:8]}"
-    catalog.add_topic(topic, "A benchmark", OrderCreated)
-    ratios = []
     with services() as (brokers, redis_url), conf.override(kafka_brokers=brokers, redis_url_given=redis_url):
-        create_topic(brokers, topic, PARTITIONS, 1, {})
-        producer = EventProducer()
-        for number in range(-1, options.rounds):
-            reached = bare(brokers, topic, events), through_the_bus(producer, topic, events, options.threads)
-            if number < 0:
-                continue  # the broker warms up
-            ratios.append(reached[1] / reached[0])
-            print(f"round {number + 1}: bare {reached[0]:,.0f}/s, bus {reached[1]:,.0f}/s, ratio {ratios[-1]:.2f}")
-        producer.close(5)
-    print(
-        f"publish_batch to bare produce loop, {options.threads} callers: ratio {statistics.median(ratios):.2f} (median)"
-    )
+        ratio = statistics.median(rounds(brokers, options))
+    print(f"publish_batch to a bare produce loop, {options.threads} caller(s): ratio {ratio:.2f} (median)")
 
 
 if __name__ == "__main__":

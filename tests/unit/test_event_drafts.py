@@ -6,6 +6,7 @@ import json
 import threading
 import uuid
 from collections.abc import Iterator
+from datetime import date
 from typing import Any
 
 import pytest
@@ -267,8 +268,9 @@ def test_data_is_sent_as_given_and_not_as_its_model_sees_it(strict_topic: str) -
 
 
 def test_what_becomes_text_in_json_is_checked_as_text(strict_topic: str) -> None:
-    data = {"lines": [], "note": uuid.UUID(int=7)}
-    assert json.loads(draft(data, topic=strict_topic).value)["data"]["note"] == str(uuid.UUID(int=7))
+    for note, text in ((uuid.UUID(int=7), str(uuid.UUID(int=7))), (date(2024, 1, 15), "2024-01-15")):
+        data: Any = {"lines": [], "note": note}
+        assert json.loads(draft(data, topic=strict_topic).value)["data"]["note"] == text
 
 
 @pytest.mark.parametrize("topic", ["", "x" * 5000, None, 7, "order.created.dlq", "email-service-group.replay"])
