@@ -46,9 +46,10 @@ class Claims:
         self._runs: list[Run[Work]] = []
         self._asked: list[Work] = []
 
-    def ask(self, room: int, now: float) -> list[Claim]:
+    def ask(self, room: int, longest_run: int, now: float) -> list[Claim]:
         """Take up to `room` events out of their lanes; `answered` takes the answers, in the same order."""
         claimed, group, asked = self._claimed, self._group, self._asked
+        self.lanes.run_limit = longest_run
         self._runs = self.lanes.take(room, now) if room else []
         for run in self._runs:
             for work in run.works:

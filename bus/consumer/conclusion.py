@@ -42,15 +42,34 @@ class Conclusion:
 
     def not_run(self, job: Job) -> None:
         """Give back all of a job that wasn't started."""
-        job.outcomes = [NOT_RUN] * len(job.works)
         self.conclude(job)
+
+    def shorten(self, job: Job) -> None:
+        """What a running job hasn't started is free again: what it is at may take long, or for ever."""
+        rest = job.take_back()
+        for work in rest:
+            self._give_back(work)
+        rest += [work for work, _ in job.blocked]
+        job.blocked = []
+        if rest:
+            self._claims.lanes.shorten(job.run, rest)
+
+    @property
+    def held_up(self) -> int:
+        """Events of jobs that wait for the acknowledgement of dead letters."""
+        return sum(len(job.run.works) for job in self.dying) if self.dying else 0
 
     def conclude(self, job: Job) -> None:
         """Settle what a job came to."""
         now = self._clock()
         blocked: Blocked = []
         dying: list[Dead] = []
-        for work, outcome in zip(job.works, job.outcomes, strict=True):
+        missing = len(job.works) - len(job.outcomes)
+        outcomes = [*job.outcomes, *[NOT_RUN] * missing] if missing else job.outcomes
+        busy_ms = 0
+        for work, outcome in zip(job.works, outcomes, strict=True):
+            if outcome.attempt is not None:
+                busy_ms += outcome.attempt.duration_ms
             if outcome.result is Result.HANDLED or outcome.result is Result.SKIPPED:
                 self._settle(work, Status.PROCESSED, outcome, work.answer.attempts + 1)
             elif outcome.result is Result.DEAD:
@@ -64,7 +83,7 @@ class Conclusion:
                     self._journal.held_up(work, outcome)
                 self._give_back(work)
                 blocked.append((work, now + outcome.seconds))
-        self._pace.handled(len(job.works), now)
+        self._pace.handled(len(job.outcomes), busy_ms, now)
         job.blocked = blocked + job.blocked
         if not dying:
             self._claims.close(job.run, job.blocked, now)

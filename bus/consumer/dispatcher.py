@@ -83,6 +83,7 @@ class Dispatcher:
         self._commands: deque[Callable[[], None]] = deque()
         self._held: list[Job] = []
         self._jobs: set[Job] = set()
+        self._stuck = 0
         self._done: deque[Job] = deque()
         self._revocations: list[Revocation] = []
         self._draining = self._ended = False
@@ -206,7 +207,7 @@ class Dispatcher:
         if self._exchange.is_free:
             if self._exchange.unsettled or self._may_claim():
                 return 0.0
-            if not self._draining:
+            if self._room() > 0:
                 due.append(self._claims.lanes.next_due())
         if self._held or self._solitude.waits:
             due.append(now + _HELD_REST)
@@ -220,7 +221,9 @@ class Dispatcher:
     def _room(self) -> int:
         if self._draining or self._held or self._solitude.is_wanted:
             return 0
-        return self.pace.room(self._claims.lanes.out)
+        # What hangs, or can't be written as a dead letter, must not use up the room of all the others.
+        hopeless = self._stuck + self._conclusion.held_up
+        return self.pace.room(self._claims.lanes.out - hopeless, len(self._jobs) - self._stuck)
 
     # -- taking in and letting go -----------------------------------------------------------------------------------
 
@@ -232,7 +235,7 @@ class Dispatcher:
     def _call_off(self, wanted: Callable[[Job], bool]) -> None:
         """Don't start what hasn't started."""
         for job in filter(wanted, self._jobs):
-            job.stop = True
+            self._conclusion.shorten(job)
         gone = [*self._solitude.withdraw(wanted), *filter(wanted, self._held)]
         self._held = [job for job in self._held if not wanted(job)]
         for job in gone:
@@ -247,7 +250,8 @@ class Dispatcher:
         if self._draining:
             self._call_off(lambda _: True)
         for revocation in list(self._revocations):
-            busy = any(job.run.source in revocation.partitions for job in (*self._jobs, *self._conclusion.dying))
+            jobs = (*self._jobs, *self._conclusion.dying)
+            busy = any(job.works and job.run.source in revocation.partitions for job in jobs)
             if not busy and self._exchange.is_free and not self._exchange.unsettled:
                 self._revocations.remove(revocation)
                 revocation.done.set()
@@ -259,7 +263,7 @@ class Dispatcher:
         if suspect is not None:
             self._exchange.ask([self._claims.mark(suspect.works[0])])
             return
-        self._exchange.ask(self._claims.ask(self._room(), self._clock()))
+        self._exchange.ask(self._claims.ask(self._room(), self.pace.longest_run, self._clock()))
         if self._exchange.is_free:
             # Nothing to ask about: what was taken, if anything, are second copies of events in hand.
             self._start(self._claims.answered((), self._clock()))
@@ -322,6 +326,7 @@ class Dispatcher:
             job = self._done.popleft()
             self._jobs.discard(job)
             if job.reported_stuck:
+                self._stuck -= 1
                 self._journal.came_back(job, now)
             else:
                 left += 1
@@ -334,5 +339,7 @@ class Dispatcher:
         # A stuck handler doesn't keep a suspect from running (alone would mean never), and a stuck suspect doesn't keep
         # the others waiting: it has had its time to kill its worker.
         for job in self._journal.watch(self._jobs, self._clock()):
+            self._stuck += 1
             self._pool.gate.leave(self._solitude, 1)
             self._solitude.leave(job)
+            self._conclusion.shorten(job)

@@ -28,14 +28,14 @@ __all__ = ["Lanes", "Run", "Source"]
 class Lanes(Generic[W]):
     """The waiting, parked and running events of one process.
 
-    `run_limit` is the most events of a run. `spread` keeps loose events from piling up in few runs: a run takes at most
-    that fraction of those that wait (the number of handlers running at once is a good value).
+    `run_limit` is the most events of a run, and may be changed. `spread` keeps loose events from piling up in few runs:
+    a run takes at most that fraction of those that wait (the number of handlers running at once is a good value).
     """
 
     def __init__(self, run_limit: int = 64, spread: int = 8) -> None:
         if run_limit < 1 or spread < 1:
             raise ValueError("run_limit and spread are at least 1")
-        self._run_limit = run_limit
+        self.run_limit = run_limit
         self._spread = spread
         self._homes: dict[Source, Home[W]] = {}
         self._turn: deque[Home[W]] = deque()  # partitions with something to give, the next one first
@@ -134,6 +134,26 @@ class Lanes(Generic[W]):
             self._loosen(run._home, kept)
         else:
             self._free(run._home, run.lane, kept)
+
+    def shorten(self, run: Run[W], rest: Sequence[W]) -> None:
+        """The last events of a run that stays out weren't started: they are no part of it any more, and wait again.
+
+        Those of a keyed lane wait for the run; loose ones may be taken at once.
+        """
+        gone = set(map(id, rest))
+        run.works = [work for work in run.works if id(work) not in gone]
+        if run.dropped:
+            return
+        home, events = run._home, len(rest)
+        home.out -= events
+        self._out -= events
+        self._waiting += events
+        if run.lane is None:
+            self._loosen(home, rest)
+            return
+        entry = home.lanes[run.lane]
+        lane = home.lanes[run.lane] = entry if isinstance(entry, Lane) else Lane(deque(), True)
+        lane.queue.extendleft(reversed(rest))
 
     def park(self, run: Run[W], rest: Sequence[W], until: float) -> None:
         """The first event of `rest` waits until `until`; the others go back to the head of the lane, behind it.
@@ -278,7 +298,7 @@ class Lanes(Generic[W]):
         return Run([parked.work], parked.lane, home)
 
     def _pop(self, queue: deque[W], most: int) -> list[W]:
-        return [queue.popleft() for _ in range(min(most, len(queue), self._run_limit))]
+        return [queue.popleft() for _ in range(min(most, len(queue), self.run_limit))]
 
     def _take_in(self, run: Run[W], rest: Sequence[W]) -> Sequence[W]:
         """Book a run as no longer out. Returns what of `rest` is still ours."""

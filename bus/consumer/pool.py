@@ -15,7 +15,7 @@ from collections.abc import Callable, Sequence
 
 from django.db import close_old_connections
 
-from bus.consumer.executor import NOT_RUN, Executor, Outcome, Result
+from bus.consumer.executor import Executor, Outcome, Result
 from bus.consumer.lanes import Run
 from bus.consumer.work import Work
 
@@ -27,12 +27,13 @@ class Job:
     """Events of one run that may be handled now, and, once done, their outcomes.
 
     A keyed run ends with the first event that isn't handled, because those behind it have to wait for it. `stop` may be
-    set at any time: what hasn't started then isn't run.
+    set at any time: what hasn't started then isn't run. What has no outcome at the end wasn't run.
     """
 
     __slots__ = (
         "_executor",
         "_on_done",
+        "_todo",
         "began",
         "blocked",
         "current",
@@ -64,28 +65,45 @@ class Job:
         self.is_async = handler is not None and handler.is_async and not handler.exactly_once
         self._executor = executor
         self._on_done = on_done
+        self._todo = deque(works)
+
+    def take_back(self) -> list[Work]:
+        """Stop, and return the events that haven't started and now never will; they are no part of the job any more."""
+        self.stop = True
+        rest: list[Work] = []
+        try:
+            # From the end, because a handler thread may be taking the next one from the front at this moment.
+            while True:
+                rest.append(self._todo.pop())
+        except IndexError:
+            rest.reverse()
+        self.works = self.works[: len(self.works) - len(rest)]
+        return rest
 
     def perform(self, clock: Callable[[], float]) -> None:
         """Handle the events one after the other on this thread."""
-        for work in self.works:
-            if self.stop:
-                break
-            self.began = clock()
-            self.current = work
+        while (work := self._next(clock)) is not None:
             if not self._goes_on_after(self._executor.run(work)):
                 break
         self._finish()
 
     async def aperform(self, clock: Callable[[], float]) -> None:
         """The same on the event loop."""
-        for work in self.works:
-            if self.stop:
-                break
-            self.began = clock()
-            self.current = work
+        while (work := self._next(clock)) is not None:
             if not self._goes_on_after(await self._executor.arun(work)):
                 break
         self._finish()
+
+    def _next(self, clock: Callable[[], float]) -> Work | None:
+        if self.stop:
+            return None
+        try:
+            work = self._todo.popleft()
+        except IndexError:
+            return None
+        self.began = clock()
+        self.current = work
+        return work
 
     def _goes_on_after(self, outcome: Outcome) -> bool:
         self.outcomes.append(outcome)
@@ -93,7 +111,6 @@ class Job:
 
     def _finish(self) -> None:
         self.current = None
-        self.outcomes += [NOT_RUN] * (len(self.works) - len(self.outcomes))
         self._on_done(self)
 
 
