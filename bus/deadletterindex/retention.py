@@ -1,0 +1,104 @@
+"""Rows leave the index when their record has left Kafka, unless they are kept; discarded ones lose their payload.
+
+A dead letter that is being replayed stays until its outcome is known.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime, timedelta
+from typing import Final
+
+from django.db import transaction
+
+from bus.deadletterindex.counts import Counts, Spot, forget_empty_groups
+from bus.kafka.consumer import Partition
+from bus.models import DeadLetter, DeadLetterPayload, DeadLetterPosition, LetterStatus
+
+BATCH: Final = 500
+NOWHERE: Final = ""
+"""The cluster of a row whose record wasn't found again yet."""
+
+
+def prune(cluster: str, firsts: Mapping[Partition, int]) -> int:
+    """Drop what Kafka has deleted: positions before the first offset, and rows without a position; returns how many."""
+    dropped = 0
+    for (topic, partition), first in firsts.items():
+        while first:
+            with transaction.atomic():
+                expired = DeadLetterPosition.objects.filter(
+                    cluster=cluster, topic=topic, partition=partition, offset__lt=first
+                ).exclude(dead_letter__status=LetterStatus.REPLAYING)
+                places = dict(expired.order_by("offset").values_list("pk", "dead_letter_id")[:BATCH])
+                if not places:
+                    break
+                DeadLetterPosition.objects.filter(pk__in=places).delete()
+                dropped += _leave(sorted(set(places.values())))
+    return dropped
+
+
+def drop_strays(cluster: str) -> int:
+    """Drop rows whose record wasn't found in this cluster, once all of it is read; returns how many."""
+    dropped = 0
+    DeadLetterPosition.objects.exclude(cluster=cluster).delete()
+    strays = DeadLetter.objects.exclude(cluster=cluster).exclude(status=LetterStatus.REPLAYING)
+    while True:
+        with transaction.atomic():
+            ids = list(strays.filter(has_left_kafka=False).order_by("pk").values_list("pk", flat=True)[:BATCH])
+            if not ids:
+                return dropped
+            dropped += _leave(ids)
+
+
+def forget_partition(cluster: str, topic: str, partition: int) -> None:
+    """The partition was made anew: what was read from it has to be found again. Belongs into a transaction."""
+    DeadLetterPosition.objects.filter(cluster=cluster, topic=topic, partition=partition).delete()
+    DeadLetter.objects.filter(cluster=cluster, dlq_topic=topic, dlq_partition=partition).update(cluster=NOWHERE)
+
+
+def purge(older_than: timedelta, now: datetime) -> int:
+    """Delete the payloads of what was discarded so long ago; it can't be restored any more. Returns how many."""
+    due = DeadLetter.objects.filter(
+        status=LetterStatus.DISCARDED, purged_at=None, discarded_at__lt=now - older_than, kept=False
+    )
+    purged = 0
+    while True:
+        with transaction.atomic():
+            ids = list(due.select_for_update().order_by("pk").values_list("pk", flat=True)[:BATCH])
+            if not ids:
+                return purged
+            DeadLetterPayload.objects.filter(pk__in=ids).delete()
+            # The row stays while Kafka has the record: reading it again must not bring it back.
+            DeadLetter.objects.filter(pk__in=ids).update(purged_at=now)
+            purged += len(ids)
+
+
+def _leave(ids: Sequence[int]) -> int:
+    """Delete those of the rows that have no position left, or mark them when they are kept."""
+    lost = DeadLetter.objects.filter(pk__in=ids, positions=None)
+    lost.filter(kept=True).update(has_left_kafka=True)
+    rows = lost.filter(kept=False).select_for_update(of=("self",))
+    gone = list(rows.values_list("pk", "fingerprint", "topic", "group", "status", "replayed_times", "generation"))
+    counts = Counts()
+    for _, fingerprint, topic, group, status, replayed_times, generation in gone:
+        counts.add(Spot(fingerprint, topic, group), status, -1)
+        counts.add_to(fingerprint, "replayed", -int(replayed_times > 0))
+        counts.add_to(fingerprint, "came_back", -int(generation > 0))
+    DeadLetter.objects.filter(pk__in=[row[0] for row in gone]).delete()
+    counts.apply()
+    forget_empty_groups(_distinct(row[1] for row in gone))
+    _repoint(ids)
+    return len(gone)
+
+
+def _repoint(ids: Sequence[int]) -> None:
+    """Rows whose first place is gone, but that were written twice, are at their next one."""
+    for letter in DeadLetter.objects.filter(pk__in=ids, has_left_kafka=False).prefetch_related("positions"):
+        places = sorted((each.topic, each.partition, each.offset, each.cluster) for each in letter.positions.all())
+        if places:
+            letter.dlq_topic, letter.dlq_partition, letter.dlq_offset, letter.cluster = places[0]
+            letter.save(update_fields=["dlq_topic", "dlq_partition", "dlq_offset", "cluster"])
+
+
+def _distinct(names: Iterable[str]) -> list[str]:
+    return sorted(set(names))

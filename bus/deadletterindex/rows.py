@@ -1,0 +1,149 @@
+"""A record of a `.dlq` topic as rows of the index. Pure, but for the models it fills.
+
+Whatever somebody wrote there becomes a row: what can't be read is left out, what is too long is cut.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from base64 import b64decode, b64encode
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Final, NamedTuple
+
+import orjson
+
+from bus import catalog, deadletters, envelope
+from bus.deadletterindex.fingerprint import Kind, kind_of
+from bus.errors import EnvelopeError
+from bus.kafka.consumer import Record
+from bus.models import DeadLetter, DeadLetterPayload
+
+MAX_KEY: Final = 255
+_MAX_COUNT: Final = 2**31 - 1
+_LATEST: Final = datetime(9999, 1, 1, tzinfo=UTC)
+# PostgreSQL stores no NUL; lone surrogates can't be encoded at all.
+_UNSTORABLE: Final = re.compile("[\x00\ud800-\udfff]")
+
+
+class Place(NamedTuple):
+    """Where a dead letter's record is."""
+
+    topic: str
+    partition: int
+    offset: int
+
+
+class Identity(NamedTuple):
+    """What makes a dead letter one, however often it was written."""
+
+    event_id: str
+    group: str
+    generation: int
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A record, ready for the index: a row that isn't saved yet, its payload, and the kind of its failure."""
+
+    identity: Identity
+    place: Place
+    letter: DeadLetter
+    payload: DeadLetterPayload
+    kind: Kind
+
+
+def entry_of(record: Record, cluster: str, now: datetime) -> Entry:
+    """What the index keeps of a record."""
+    place = Place(record.topic(), record.partition(), record.offset())
+    headers = record.headers() or []
+    read = deadletters.read(record.value(), record.key(), headers, place.topic)
+    kind = kind_of(storable(read.error_type, 255), storable(read.error_message, 1000), read.stack_trace or "")
+    kind = kind._replace(message=storable(kind.message, 500), frame=storable(kind.frame, 300))
+    event_id = read.event_id or envelope.derived_event_id(*place)
+    last_ms = read.last_attempt_at_ms if read.last_attempt_at_ms is not None else record.timestamp()[1]
+    last = _time(last_ms) or now
+    first = _time(read.first_failed_at_ms) or last
+    identity = Identity(short_id(event_id), storable(read.group, 249), read.generation)
+    letter = DeadLetter(
+        **identity._asdict(),
+        topic=storable(place.topic.removesuffix(catalog.DEAD_LETTER_SUFFIX), 249),
+        event_type=storable(read.event_type, 249),
+        key=key_text(read.key),
+        has_key=read.key is not None,
+        correlation_id=storable(_correlation(read), 255),
+        reason=read.reason or "",
+        error_type=kind.error_type,
+        error_message=storable(read.error_message, 1000),
+        fingerprint=kind.fingerprint,
+        attempts=read.attempts,
+        first_failed_at=min(first, last),
+        last_failed_at=last,
+        size=len(record.value() or b""),
+        cluster=cluster,
+        dlq_topic=place.topic,
+        dlq_partition=place.partition,
+        dlq_offset=place.offset,
+        # A dead letter of generation n is one of an event that was replayed n times, and failed again each time.
+        replayed_times=min(read.generation, _MAX_COUNT),
+        failed_again_times=min(read.generation, _MAX_COUNT),
+        indexed_at=now,
+    )
+    payload = DeadLetterPayload(value=record.value(), key=record.key(), headers=pack_headers(headers))
+    return Entry(identity, place, letter, payload, kind)
+
+
+def storable(text: str | None, limit: int) -> str:
+    """Text that every database takes, cut to `limit` characters."""
+    return _UNSTORABLE.sub("\ufffd", text or "")[:limit]
+
+
+def short_id(event_id: str) -> str:
+    """The event id as the index keeps it: a foreign one that is too long is cut, and stays unlike all others."""
+    text = storable(event_id, len(event_id))
+    if len(text) <= envelope.MAX_EVENT_ID:
+        return text
+    digest = hashlib.sha256(event_id.encode(errors="replace")).hexdigest()[:32]
+    return f"{text[: envelope.MAX_EVENT_ID - 33]}…{digest}"
+
+
+def key_text(key: bytes | None) -> str:
+    """A key as it is shown and searched."""
+    return storable((key or b"").decode(errors="replace"), MAX_KEY)
+
+
+def pack_headers(headers: deadletters.HeaderSequence) -> bytes:
+    """Headers as the payload keeps them."""
+    return orjson.dumps(
+        [
+            [name.encode(errors="replace").decode(), None if value is None else b64encode(value).decode()]
+            for name, value in headers
+        ]
+    )
+
+
+def unpack_headers(packed: bytes) -> list[tuple[str, bytes | None]]:
+    """The same back."""
+    return [(name, None if value is None else b64decode(value)) for name, value in orjson.loads(packed)]
+
+
+def _correlation(read: deadletters.DeadLetter) -> str | None:
+    found = dict(read.headers).get(envelope.CORRELATION_ID)
+    if found is not None:
+        return found.decode(errors="replace")
+    try:
+        metadata = envelope.parse(read.value)["metadata"]
+        claimed = metadata["correlationId"]
+    except (EnvelopeError, KeyError, TypeError, IndexError):
+        return None
+    return claimed if isinstance(claimed, str) else None
+
+
+def _time(at_ms: int | None) -> datetime | None:
+    if at_ms is None or at_ms < 0:
+        return None
+    try:
+        return min(datetime(1970, 1, 1, tzinfo=UTC) + timedelta(milliseconds=at_ms), _LATEST)
+    except OverflowError:
+        return None
