@@ -21,6 +21,8 @@ log = logging.getLogger("bus.kafka")
 
 # Named because the library insists; nothing is ever committed under it.
 _NO_GROUP = "bus-reader"
+_EARLIEST = OffsetSpec.earliest()  # type: ignore[no-untyped-call]
+_LATEST = OffsetSpec.latest()  # type: ignore[no-untyped-call]
 
 
 class RecordReader:
@@ -80,8 +82,8 @@ class RecordReader:
     def offsets(self, partitions: Iterable[Partition], timeout: float = 5.0) -> dict[Partition, tuple[int, int]]:
         """The first and the end offset of each partition; those that don't exist are left out."""
         wanted = [TopicPartition(*each) for each in partitions]
-        firsts = self._offsets(wanted, OffsetSpec.earliest(), timeout)
-        ends = self._offsets(wanted, OffsetSpec.latest(), timeout)
+        firsts = self._offsets(wanted, _EARLIEST, timeout)
+        ends = self._offsets(wanted, _LATEST, timeout)
         return {partition: (firsts[partition], end) for partition, end in ends.items() if partition in firsts}
 
     def read_at(self, topic: str, partition: int, offset: int, timeout: float = 5.0) -> Record | None:
