@@ -9,7 +9,7 @@
 -- A publish record:  P|topic|token  while somebody publishes,  Y|topic|partition|offset|at|by  once acknowledged.
 -- A lease: the number of the worker's newest call, living for the lease.
 
-local RECORD = '^(%a)|([^|]*)|(%d+)|(%d+)|(%d+)|(%d+)|(%d+)|(%d)(%d)|([^|]*)|(.*)$'
+local RECORD = '^(%a)|([^|]*)|(%d+)|(%-?%d+)|(%d+)|(%d+)|(%d+)|(%d)(%d)|([^|]*)|(.*)$'
 local MOST_KEYS = 1000  -- per MGET: unpack fails beyond some 8000
 
 local function now_ms()

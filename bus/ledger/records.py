@@ -124,7 +124,7 @@ class EventStatus:
 
 _STATES = {"C": Status.PROCESSING, "R": Status.RETRYING, "D": Status.PROCESSED, "F": Status.FAILED}
 _VERBS = {Status.PROCESSED: "D", Status.RETRYING: "R", Status.FAILED: "F", None: "X"}
-_RECORD = re.compile(r"([CRDF])\|([^|]*)\|\d+\|(\d+)\|(\d+)\|\d+\|\d+\|\d\d\|([^|]*)\|(.*)", re.DOTALL)
+_RECORD = re.compile(r"([CRDF])\|([^|]*)\|\d+\|(-?\d+)\|(\d+)\|\d+\|\d+\|\d\d\|([^|]*)\|(.*)", re.DOTALL)
 
 
 def pack_settlement_kind(settlement: Settlement) -> tuple[str, int, int, int]:

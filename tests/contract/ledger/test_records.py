@@ -99,6 +99,21 @@ def test_a_topic_from_a_forged_header_breaks_no_record(topic: str, worker: MakeW
     assert found.groups[0].topic == topic.replace("|", "/")
 
 
+@pytest.mark.parametrize("generation", [-1, 2**31, 10**40])
+def test_a_generation_from_a_forged_header_breaks_no_record(
+    generation: int, worker: MakeWorker, ledger: Ledger
+) -> None:
+    a, b = worker("a"), worker("b")
+    assert a.claim(generation=generation).verdict is Verdict.GRANTED
+    a.dies()
+    assert b.claim(generation=generation).suspect
+    assert b.settle(None, generation=generation)
+    assert state(ledger) == (Status.RETRYING, generation, None)
+    assert a.claim(generation=generation).verdict is Verdict.AGAIN
+    assert a.settle(Status.PROCESSED, generation=generation)
+    assert b.claim(generation=generation).verdict is Verdict.DONE
+
+
 @pytest.mark.parametrize("name", ["host-1/billing", "Zoë", "{07}", "{", "}", "@", "%a+", "w:w", "x" * 200])
 def test_a_worker_may_have_any_name_without_a_bar(name: str, worker: MakeWorker, ledger: Ledger) -> None:
     a, b = worker(name), worker("b")
