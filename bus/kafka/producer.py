@@ -36,6 +36,8 @@ _REFUSED = {
 }
 _NO_TOPIC = {KafkaError._UNKNOWN_TOPIC, KafkaError.UNKNOWN_TOPIC_OR_PART}
 _FULL_QUEUE_PAUSE = 0.01
+# What librdkafka's mock cluster gives as the append time of every record, though it stores the time that was sent.
+_MOCK_APPEND_TIME = 1234
 
 #: Called with (outcome) on the poll thread: where the record is, or why not.
 OnDelivery = Callable[["Delivered | Exception"], None]
@@ -101,14 +103,16 @@ class RecordProducer:
         sent. Raises PublishRefusedError for a record that can't be sent at all.
         """
 
+        at_ms = int(time.time() * 1000)
+
         def delivered(error: Any, message: Any) -> None:
-            on_delivery(self.failure(error, event_id) if error else _delivered(message))
+            on_delivery(self.failure(error, event_id) if error else _delivered(message, at_ms))
 
         produce: Any = self._producer.produce
         deadline: float | None = None
         while True:
             try:
-                produce(topic, value, key, headers=headers, on_delivery=delivered)
+                produce(topic, value, key, headers=headers, on_delivery=delivered, timestamp=at_ms)
                 return
             except BufferError:
                 now = time.monotonic()
@@ -179,5 +183,8 @@ class RecordProducer:
                 log.exception("producer_callback_failed")
 
 
-def _delivered(message: Any) -> Delivered:
-    return Delivered(message.topic(), message.partition(), message.offset(), message.timestamp()[1])
+def _delivered(message: Any, sent_at_ms: int) -> Delivered:
+    at_ms = message.timestamp()[1]
+    if at_ms == _MOCK_APPEND_TIME:
+        at_ms = sent_at_ms
+    return Delivered(message.topic(), message.partition(), message.offset(), at_ms)

@@ -55,8 +55,9 @@ def test_the_publisher_is_the_group_inside_a_handler_and_the_client_id_elsewhere
 
 
 def test_a_malformed_traceparent_is_left_out(bench: Bench) -> None:
-    bench.start(bench.producer.publish, TOPIC, {}, traceparent="nonsense\n", timeout=0.05)
-    assert "traceparent" not in headers_of(bench)
+    for number, malformed in enumerate(("nonsense\n", TRACE + "-more", TRACE.upper()), start=1):
+        bench.start(bench.producer.publish, TOPIC, {}, traceparent=malformed, timeout=0.05, sent=number)
+        assert "traceparent" not in headers_of(bench)
 
 
 def test_events_of_a_batch_may_be_objects_and_take_what_they_lack_from_the_batch(bench: Bench) -> None:
@@ -111,9 +112,8 @@ def test_ids_made_in_a_batch_are_random_uuids(bench: Bench) -> None:
 def test_a_reserved_topic_and_an_unknown_one_are_refused_with_a_hint(bench: Bench) -> None:
     with pytest.raises(UnknownTopicError, match=r"did you mean order\.created"):
         bench.producer.publish("order.creatd", {})
-    monitored = catalog.dead_letter_topic(TOPIC)
     with pytest.raises(UnknownTopicError, match="the bus alone"):
-        bench.producer.publish(monitored, {})
+        bench.producer.publish(catalog.dead_letter_topic(TOPIC), {})
 
 
 TEXT = st.text(st.characters(exclude_categories=["Cs", "Cc", "Zl", "Zp"]), max_size=200)
@@ -260,6 +260,25 @@ def test_data_that_its_model_refuses_is_named_by_its_path(
     error = refused(data=data, topic=strict_topic)
     assert error.field == field
     assert problem in error.problem
+
+
+def test_data_that_takes_the_slow_path_is_checked_as_well(strict_topic: str) -> None:
+    error = refused(data={"lines": [{"amount": "2"}], "huge": 2**70, "on": date(2024, 1, 15)}, topic=strict_topic)
+    assert error.field == "data"
+    error = refused(data={"lines": [{"amount": "2"}], "huge": 2**70}, topic=strict_topic)
+    assert error.field == "data.lines[0].amount"
+
+
+@pytest.mark.parametrize("number", [float("nan"), float("inf"), float("-inf")])
+def test_a_number_that_json_lacks_is_refused_and_null_is_not(number: float) -> None:
+    assert refused(data={"a": [None, {"b": number}]}).field == "data.a[1].b"
+    assert b'"a":null' in draft({"a": None}).value
+
+
+def test_an_event_that_consumers_could_not_read_back_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(envelope, "encode", lambda event: b'{"metadata":{"eventId":""},"data":null}'[:-2])
+    error = refused(data={"huge": 2**70})
+    assert (error.field, "read back" in error.problem) == ("data", True)
 
 
 def test_data_is_sent_as_given_and_not_as_its_model_sees_it(strict_topic: str) -> None:

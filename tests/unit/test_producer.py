@@ -135,6 +135,7 @@ def test_events_before_and_after_the_first_given_id_keep_their_places(bench: Ben
     events[700]["event_id"] = "known"
     bench.ledger.records["known"] = PublishRecord(TOPIC, 3, 33, 0, "web")
     publishing = bench.start(bench.producer.publish_batch, TOPIC, events, sent=898)
+    assert bench.ledger.calls == 1
     sent = [each.record for each in bench.records.sent]
     ids = [dict(each.headers)["event-id"] for each in sent]
     bench.records.poll()
@@ -249,6 +250,19 @@ class TestWithoutTheLedger:
         away.now += 1.5
         self.publish(away)
         assert away.ledger.calls == 2
+
+    def test_one_caller_tries_redis_again_while_the_others_go_on(self, away: Bench) -> None:
+        self.publish(away)
+        away.now += 1.1
+        others: list[object] = []
+
+        def ask_meanwhile(*arguments: object) -> list[None]:
+            others.append(away.producer.bookkeeping.claim(TOPIC, ["other"], "token"))
+            return [None]
+
+        away.ledger.claim_publish = ask_meanwhile  # type: ignore[assignment, method-assign]
+        away.producer.bookkeeping.claim(TOPIC, ["mine"], "token")
+        assert others == [None]
 
     def test_an_unexpected_error_of_the_ledger_still_tells_the_callers(self, bench: Bench) -> None:
         def fail() -> None:
