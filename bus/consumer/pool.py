@@ -48,7 +48,7 @@ class Job:
     def __init__(
         self,
         run: Run[Work],
-        works: Sequence[Work],
+        works: list[Work],
         blocked: list[tuple[Work, float]],
         executor: Executor,
         on_done: Callable[[Job], None],
@@ -65,16 +65,16 @@ class Job:
         self.is_async = handler is not None and handler.is_async and not handler.exactly_once
         self._executor = executor
         self._on_done = on_done
-        self._todo = deque(works)
+        self._todo = works[::-1]  # the next one last
 
     def take_back(self) -> list[Work]:
         """Stop, and return the events that haven't started and now never will; they are no part of the job any more."""
         self.stop = True
         rest: list[Work] = []
         try:
-            # From the end, because a handler thread may be taking the next one from the front at this moment.
+            # From behind, because a handler thread may be taking the next one at this moment.
             while True:
-                rest.append(self._todo.pop())
+                rest.append(self._todo.pop(0))
         except IndexError:
             rest.reverse()
         self.works = self.works[: len(self.works) - len(rest)]
@@ -98,7 +98,7 @@ class Job:
         if self.stop:
             return None
         try:
-            work = self._todo.popleft()
+            work = self._todo.pop()
         except IndexError:
             return None
         self.began = clock()
