@@ -6,6 +6,7 @@
 --   state|worker|number|generation|due|attempts|crashes|suspect alone|topic|history
 --   state C running, R waits for its retry, D handled, F dead letter; due in ms of Redis TIME; history JSON.
 --   Ours begin with "C|worker|number|", which is how a call knows what it or an earlier call of its worker wrote.
+--   D names no worker and number.
 -- A publish record:  P|topic|token  while somebody publishes,  Y|topic|partition|offset|at|by  once acknowledged.
 -- A lease: the number of the worker's newest call, living for the lease.
 
@@ -66,8 +67,8 @@ local function settle(context, key, kind, tail)
         return 'K'
       end
     else
-      -- Written by this very call, which is being repeated; or claimed anew by it after it had settled (or after it
-      -- was told L: that can't be told any more, and the claim matters now).
+      -- Written by this very call, which is being repeated, or handled, by whomever; or claimed anew by this call after
+      -- it had settled (or was told L: that can't be told any more, and the claim matters now).
       if verb == 'X' or string.sub(value, 1, #kind.settled) == kind.settled
         or string.sub(value, 1, #context.claimed) == context.claimed then
         return 'K'
@@ -75,7 +76,6 @@ local function settle(context, key, kind, tail)
       local old = read(value)
       if old and old.generation >= kind.generation then
         if old.generation > kind.generation or verb ~= 'D' or old.state == 'F' then return 'L' end
-        if old.state == 'D' then return 'K' end
         -- D over somebody else's C or R: the effect has happened, and whoever took the event over learns it here.
       end
     end
@@ -133,8 +133,10 @@ local function read_settled_kinds(context, argv, at, count)
   for i = 1, count do
     local verb, generation, number, delay_ms = argv[at], argv[at + 1], argv[at + 2], tonumber(argv[at + 3])
     local owner = '|' .. context.worker .. '|' .. number .. '|' .. generation .. '|'
-    kinds[i] = {verb = verb, generation = tonumber(generation), running = 'C' .. owner, settled = verb .. owner,
-                head = verb .. owner .. string.format('%d', verb == 'R' and context.now + delay_ms or 0) .. '|'}
+    -- Whose D it is doesn't matter, and D is what there is most of.
+    local settled = verb == 'D' and 'D||0|' .. generation .. '|' or verb .. owner
+    kinds[i] = {verb = verb, generation = tonumber(generation), running = 'C' .. owner, settled = settled,
+                head = settled .. string.format('%d', verb == 'R' and context.now + delay_ms or 0) .. '|'}
     at = at + 4
   end
   return kinds, at
