@@ -46,8 +46,8 @@ def is_database_away() -> bool:
         with connection.cursor() as cursor:
             cursor.execute("SELECT 1")
     except (DatabaseError, InterfaceError):
-        connection.close()
         try:
+            connection.close()
             connection.ensure_connection()
         except (DatabaseError, InterfaceError):
             return True

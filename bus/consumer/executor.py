@@ -3,22 +3,27 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import inspect
+import logging
 import time
 import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum, auto
 
-from asgiref.sync import async_to_sync
+from asgiref.sync import async_to_sync, sync_to_async
 from django.db import DatabaseError, InterfaceError, connections
 
 from bus import conf, handlers, inbox
 from bus.consumer.work import Work
 from bus.deadletters import Reason
-from bus.errors import PermanentError, RetryLater, SkipEvent, UnavailableError
+from bus.errors import PermanentError, PublishUnknownError, RetryLater, SkipEvent, UnavailableError
 from bus.handlers import Delivery, Handler
 from bus.ledger import Attempt
 from bus.retry import RunAgain
+
+log = logging.getLogger("bus.consumer")
 
 # How long an event waits that met an outage: of Kafka, Redis or the database. It costs no attempt.
 OUTAGE_SECONDS = 2.0
@@ -86,7 +91,7 @@ class Executor:
             if handler.exactly_once:
                 self._run_once(work, handler)
             else:
-                handler.function(event.data, event.metadata)
+                _refuse_awaitable(handler, handler.function(event.data, event.metadata))
         except BaseException as error:  # whatever a handler raises, SystemExit included, is the event's affair
             return self._failed(work, handler, error, at_ms, began)
         finally:
@@ -106,9 +111,12 @@ class Executor:
         try:
             async with asyncio.timeout(handler.timeout):
                 await handler.function(event.data, event.metadata)
+        except (DatabaseError, InterfaceError) as error:
+            # The database is asked what the error means, and that blocks; on the thread of the handler's own queries,
+            # whose connection is broken now and would stay so.
+            return await sync_to_async(self._failed)(work, handler, error, at_ms, began)
         except BaseException as error:
-            # The database may have to be asked what the error means, and that blocks.
-            return await asyncio.to_thread(self._failed, work, handler, error, at_ms, began)
+            return self._failed(work, handler, error, at_ms, began)
         return Outcome(Result.HANDLED, Attempt(at_ms, int((self._clock() - began) * 1000), self.worker))
 
     def _without_running(self, work: Work) -> Outcome | None:
@@ -154,7 +162,7 @@ class Executor:
             if handler.is_async:
                 async_to_sync(_limited)(handler, event.data, event.metadata)
             else:
-                handler.function(event.data, event.metadata)
+                _refuse_awaitable(handler, handler.function(event.data, event.metadata))
 
         inbox.handle_once(self.group, work.event_id, work.generation, handle)
 
@@ -174,6 +182,19 @@ class Executor:
             _close_broken_connections()
         attempt = Attempt(at_ms, duration, self.worker, _describe(error))
         stack = "".join(traceback.format_exception(error))
+        return self._counted(work, handler, error, attempt, stack)
+
+    def broken(self, work: Work, error: BaseException) -> Outcome:
+        """The outcome of a run that ended in a way that nobody foresaw. Never raises."""
+        handler, at_ms = work.handler, int(self._wall_clock() * 1000)
+        log.error("run_broken %s", _describe(error), extra={"group": self.group, "event_id": work.event_id})
+        if handler is None or handler.exactly_once:
+            # Whether it is committed is not known: only the next run can ask.
+            return Outcome(Result.OUTAGE, seconds=OUTAGE_SECONDS, error=error)
+        return self._counted(work, handler, error, Attempt(at_ms, 0, self.worker, _describe(error)), "")
+
+    def _counted(self, work: Work, handler: Handler, error: BaseException, attempt: Attempt, stack: str) -> Outcome:
+        """The outcome of an attempt that failed."""
         if isinstance(error, (PermanentError, *handler.permanent)):
             return Outcome(Result.DEAD, attempt, error=error, reason=Reason.PERMANENT, stack=stack)
         # Longer than half the deduplication and the event could be forgotten while it waits.
@@ -192,7 +213,8 @@ async def _limited(handler: Handler, data: object, metadata: object) -> None:
 
 def _is_outage(error: BaseException) -> bool:
     """Whether the error tells of Kafka, Redis or the database being away, and nothing about the event."""
-    if isinstance(error, UnavailableError):
+    # A handler that publishes while Kafka is away gets no answer.
+    if isinstance(error, UnavailableError | PublishUnknownError):
         return True
     return isinstance(error, DatabaseError | InterfaceError) and inbox.is_database_away()
 
@@ -200,7 +222,16 @@ def _is_outage(error: BaseException) -> bool:
 def _close_broken_connections() -> None:
     for connection in connections.all(initialized_only=True):
         if not connection.in_atomic_block:
-            connection.close_if_unusable_or_obsolete()
+            with contextlib.suppress(DatabaseError, InterfaceError):  # it is as good as closed
+                connection.close_if_unusable_or_obsolete()
+
+
+def _refuse_awaitable(handler: Handler, returned: object) -> None:
+    """A function that isn't `async def` but returns a coroutine, as some decorators make, has done nothing yet."""
+    if returned is not None and inspect.isawaitable(returned):
+        if inspect.iscoroutine(returned):
+            returned.close()
+        raise PermanentError(f"{handler.name} returned something to be awaited; make it an `async def`")
 
 
 def _describe(error: BaseException) -> str:
@@ -211,5 +242,5 @@ def message_of(error: BaseException | None) -> str:
     """The error's text. An exception whose own `__str__` raises must not take the worker with it."""
     try:
         return str(error)
-    except Exception as unprintable:
+    except BaseException as unprintable:
         return f"(no text: its __str__ raised {type(unprintable).__name__})"

@@ -8,6 +8,7 @@ worker dies, if it does, in nobody's company.
 from __future__ import annotations
 
 import asyncio
+import logging
 import threading
 import time
 from collections import deque
@@ -18,6 +19,8 @@ from django.db import close_old_connections
 from bus.consumer.executor import Executor, Outcome, Result
 from bus.consumer.lanes import Run
 from bus.consumer.work import Work
+
+log = logging.getLogger("bus.consumer")
 
 _CLEAN_UP_EVERY_SECONDS = 1.0
 _FAST_SECONDS = 0.002
@@ -83,14 +86,22 @@ class Job:
     def perform(self, clock: Callable[[], float]) -> None:
         """Handle the events one after the other on this thread."""
         while (work := self._next(clock)) is not None:
-            if not self._goes_on_after(self._executor.run(work)):
+            try:
+                outcome = self._executor.run(work)
+            except BaseException as error:  # a job that got lost would keep its events for ever
+                outcome = self._executor.broken(work, error)
+            if not self._goes_on_after(outcome):
                 break
         self._finish()
 
     async def aperform(self, clock: Callable[[], float]) -> None:
         """The same on the event loop."""
         while (work := self._next(clock)) is not None:
-            if not self._goes_on_after(await self._executor.arun(work)):
+            try:
+                outcome = await self._executor.arun(work)
+            except BaseException as error:  # a cancellation that an earlier handler left behind, for one
+                outcome = self._executor.broken(work, error)
+            if not self._goes_on_after(outcome):
                 break
         self._finish()
 
@@ -214,7 +225,7 @@ class Pool:
                 continue
             began = clock()
             if began - cleaned > _CLEAN_UP_EVERY_SECONDS:
-                close_old_connections()
+                _clean_up()
                 cleaned = began
             job.perform(clock)
             self._seconds_per_job += 0.1 * (clock() - began - self._seconds_per_job)
@@ -223,10 +234,27 @@ class Pool:
         with self._changed:
             if self._loop is None:
                 self._loop = asyncio.new_event_loop()
-                threading.Thread(target=self._loop.run_forever, name="bus-async-handlers", daemon=True).start()
+                threading.Thread(target=_run, args=(self._loop,), name="bus-async-handlers", daemon=True).start()
             return self._loop
 
     def _start(self, job: Job) -> None:
         task = asyncio.ensure_future(job.aperform(self.clock))
         self._tasks.add(task)  # the loop itself keeps only a weak reference
         task.add_done_callback(self._tasks.discard)
+
+
+def _clean_up() -> None:
+    try:
+        close_old_connections()
+    except Exception:
+        # To a database that is away; the next query finds out. The thread and its job go on.
+        log.warning("database_connection_not_closed", exc_info=True)
+
+
+def _run(loop: asyncio.AbstractEventLoop) -> None:
+    while True:
+        try:
+            loop.run_forever()
+        except BaseException:
+            # SystemExit in a task that a handler started ends the loop, and all handlers on it would hang.
+            log.exception("event_loop_broken by a task that a handler started; it goes on")

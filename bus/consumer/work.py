@@ -16,6 +16,7 @@ from bus.kafka.consumer import Record
 from bus.ledger import Answer, Verdict
 
 NOT_ASKED = Answer(Verdict.BUSY, 0)
+_LATEST_MS = 253_402_300_799_000  # the last second of the year 9999: a record may claim any time
 
 
 class Work:
@@ -133,6 +134,8 @@ class Decoder:
                 model.__pydantic_validator__.validate_python(event.data)
             except ValidationError as error:
                 return event, EnvelopeError(f"data doesn't fit the schema of {topic}: {_first(error)}")
+            except Exception as error:  # a validator of the project's own, at a loss
+                return event, EnvelopeError(f"the schema of {topic} can't be applied: {type(error).__name__}: {error}")
         return event, None
 
 
@@ -141,7 +144,7 @@ def _completed(metadata: Metadata, topic: str, record: Record, origin: tuple[str
     return Metadata(
         metadata.event_id or derived_event_id(*origin, offset),
         metadata.event_type or topic,
-        metadata.timestamp or timestamp(max(record.timestamp()[1], 0)),
+        metadata.timestamp or timestamp(min(max(record.timestamp()[1], 0), _LATEST_MS)),
         metadata.version,
         metadata.priority,
         metadata.source,
