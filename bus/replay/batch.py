@@ -1,0 +1,140 @@
+"""One batch: taken by one conditional update, sent, and settled by another."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, Final
+
+from django.db import connection, transaction
+from django.db.models import F, Q
+
+from bus import catalog
+from bus.deadletterindex import changes
+from bus.models import DeadLetter, LetterStatus, Replay, ReplayItem
+from bus.replay.lease import Ends, Holding
+from bus.replay.records import Outgoing
+
+State = ReplayItem.State
+MAX_BATCH_BYTES: Final = 16 * 1024 * 1024
+
+
+@dataclass(slots=True)
+class Results:
+    """What became of a batch so far. What is in neither list isn't known: it may have arrived."""
+
+    sent: list[tuple[Outgoing, int, int]] = field(default_factory=list)
+    """With partition and offset."""
+    refused: list[tuple[Outgoing, str]] = field(default_factory=list)
+
+
+def take(
+    replay: Replay, items: Sequence[ReplayItem], ends: Ends, holding: Holding, clock: Any, now: datetime
+) -> list[ReplayItem] | None:
+    """Take waiting items, and their dead letters; returns those that are to be sent, None when it doesn't run any more.
+
+    The offsets at which the topics ended are stored by the same transaction: whoever goes on after a crash reads back
+    from there. Items whose dead letter was replayed or discarded by somebody else meanwhile are skipped.
+    """
+    with transaction.atomic():
+        if not holding.write(clock, now, Q(state=Replay.State.RUNNING), batch_ends=_document(ends)):
+            return None
+        waiting = list(
+            ReplayItem.objects.select_for_update()
+            .filter(pk__in=[item.pk for item in items], state=State.WAITING)
+            .order_by("sequence")
+        )
+        ids = [item.dead_letter_id for item in waiting]
+        mine = set(changes.begin_replay(ids, replay, replay.created_by, now))
+        # A replay of one has its dead letter since it was asked for.
+        mine.update(
+            DeadLetter.objects.filter(pk__in=ids, status=LetterStatus.REPLAYING, replay_id=replay.pk).values_list(
+                "pk", flat=True
+            )
+        )
+        taken = [item for item in waiting if item.dead_letter_id in mine]
+        ReplayItem.objects.filter(pk__in=[item.pk for item in taken]).update(state=State.TAKEN)
+        _skip([(item.pk, _why_not(item)) for item in waiting if item.dead_letter_id not in mine], replay.pk, now)
+    return taken
+
+
+def settle(results: Results, taken: int, holding: Holding, clock: Any, now: datetime, speed: float) -> None:
+    """Write down what was sent and what was refused. `taken` is how many items the batch has.
+
+    Raises LeaseLostError when another process has the replay: it reads back for itself what arrived.
+    """
+    is_whole = len(results.sent) + len(results.refused) == taken
+    fields: dict[str, Any] = {"batch_ends": {}} if is_whole else {}
+    at = connection.ops.adapt_datetimefield_value(now)
+    rows = [
+        (State.SENT.value, at, partition, offset, each.item_id, State.TAKEN.value)
+        for each, partition, offset in results.sent
+    ]
+    with transaction.atomic():
+        holding.write(clock, now, sent=F("sent") + len(rows), speed=speed, **fields)
+        with connection.cursor() as cursor:
+            cursor.executemany(
+                "UPDATE bus_replayitem SET state = %s, sent_at = %s, partition = %s, "
+                f"{connection.ops.quote_name('offset')} = %s WHERE id = %s AND state = %s",
+                rows,
+            )
+        _skip([(each.item_id, why) for each, why in results.refused], holding.replay_id, now)
+        changes.undo_replay([each.letter_id for each, _ in results.refused])
+
+
+def next_items(replay: Replay, count: int, unknown_size: int) -> tuple[list[ReplayItem], list[str]]:
+    """The items that are to be sent next, no more than fit into memory, and the topics they go to.
+
+    `unknown_size` is the size in bytes of those whose value is only at its origin.
+    """
+    items = list(ReplayItem.objects.filter(replay=replay, state=State.WAITING).order_by("sequence")[:count])
+    rows = DeadLetter.objects.filter(pk__in=[item.dead_letter_id for item in items])
+    letters = {pk: (group, topic, size) for pk, group, topic, size in rows.values_list("pk", "group", "topic", "size")}
+    chosen: list[ReplayItem] = []
+    topics: set[str] = set()
+    size = 0
+    for item in items:
+        if size > MAX_BATCH_BYTES:
+            break
+        chosen.append(item)
+        if (letter := letters.get(item.dead_letter_id)) is not None:
+            topics.add(catalog.replay_topic(letter[0]) if letter[0] else letter[1])
+            size += letter[2] or unknown_size
+    return chosen, sorted(topics)
+
+
+def taken_items(replay: Replay) -> list[ReplayItem]:
+    """The items of a batch that somebody took and didn't settle."""
+    return list(ReplayItem.objects.filter(replay=replay, state=State.TAKEN).order_by("sequence"))
+
+
+def ends_of(replay: Replay) -> Ends:
+    """Where the topics ended before the batch that is taken."""
+    return {
+        topic: {int(partition): offset for partition, offset in places.items()}
+        for topic, places in replay.batch_ends.items()
+    }
+
+
+def _document(ends: Ends) -> dict[str, dict[str, int]]:
+    return {topic: {str(partition): offset for partition, offset in places.items()} for topic, places in ends.items()}
+
+
+def _skip(items: Iterable[tuple[int, str]], replay_id: int, now: datetime) -> None:
+    by_reason: dict[str, list[int]] = {}
+    for pk, why in items:
+        by_reason.setdefault(why, []).append(pk)
+    for why, ids in by_reason.items():
+        skipped = ReplayItem.objects.filter(pk__in=ids, state__in=[State.WAITING, State.TAKEN]).update(
+            state=State.SKIPPED, note=why, finished_at=now
+        )
+        Replay.objects.filter(pk=replay_id).update(skipped=F("skipped") + skipped)
+
+
+def _why_not(item: ReplayItem) -> str:
+    letter = DeadLetter.objects.filter(pk=item.dead_letter_id).first()
+    if letter is None:
+        return "the dead letter is gone"
+    by = letter.discarded_by if letter.status == LetterStatus.DISCARDED else letter.replayed_by
+    return f"the dead letter is {letter.status} meanwhile" + (f", by {by}" if by else "")

@@ -1,0 +1,136 @@
+"""From the items of a replay to the records that are sent."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
+from typing import Final, NamedTuple, Protocol
+
+from bus import deadletters
+from bus.deadletterindex.rows import unpack_headers
+from bus.deadletters import HeaderSequence, OutgoingRecord
+from bus.envelope import EVENT_ID, Headers
+from bus.kafka.consumer import Record
+from bus.models import DeadLetter, DeadLetterPayload, ReplayEdit, ReplayItem
+
+REPLAY_OF: Final = "replay-of"
+"""The event that an edited copy was made from; of a dead letter without a group, where it is in Kafka."""
+
+
+class Places(Protocol):
+    """Reads single records: `bus.kafka.reader.RecordReader`."""
+
+    def read_at(self, topic: str, partition: int, offset: int, timeout: float = 5.0) -> Record | None: ...
+
+
+class Mark(NamedTuple):
+    """What a record that arrived is recognised by."""
+
+    topic: str
+    event_id: bytes | None
+    generation: bytes | None
+    replay_of: bytes | None
+
+
+@dataclass(frozen=True, slots=True)
+class Outgoing:
+    """An item and its record; or why it can't be sent."""
+
+    item_id: int
+    letter_id: int
+    record: OutgoingRecord | None
+    problem: str = ""
+
+    @property
+    def mark(self) -> Mark | None:
+        """What its record is recognised by when it is read back."""
+        return mark_of(self.record.topic, self.record.headers) if self.record else None
+
+
+def mark_of(topic: str, headers: HeaderSequence | None) -> Mark:
+    """What a record with these headers is recognised by."""
+    found = dict(headers or ())
+    return Mark(topic, found.get(EVENT_ID), found.get(deadletters.GENERATION), found.get(REPLAY_OF))
+
+
+def outgoing(
+    items: Iterable[ReplayItem], places: Places, all_groups: bool, keep: Callable[[], None] = lambda: None
+) -> list[Outgoing]:
+    """The records of these items, in their order. Raises BrokerUnavailableError when a part has to be read from Kafka.
+
+    `all_groups`: somebody confirmed that a dead letter without a group may go to all groups of its topic. `keep` is
+    called between two: reading from Kafka can take seconds.
+    """
+    wanted = list(items)
+    ids = [item.dead_letter_id for item in wanted]
+    letters = DeadLetter.objects.in_bulk(ids)
+    payloads = DeadLetterPayload.objects.in_bulk(ids)
+    edits = ReplayEdit.objects.in_bulk([item.pk for item in wanted])
+    found: list[Outgoing] = []
+    for item in wanted:
+        keep()
+        letter = letters.get(item.dead_letter_id)
+        if letter is None:
+            found.append(Outgoing(item.pk, item.dead_letter_id, None, "the dead letter is gone"))
+            continue
+        try:
+            read = opened(letter, payloads.get(letter.pk), places)
+            record = _record(letter, read, edits.get(item.pk), all_groups)
+        except ValueError as error:
+            found.append(Outgoing(item.pk, letter.pk, None, str(error)))
+        else:
+            found.append(Outgoing(item.pk, letter.pk, record))
+    return found
+
+
+def opened(letter: DeadLetter, payload: DeadLetterPayload | None, places: Places) -> deadletters.DeadLetter:
+    """The dead letter, whole: from the index, else from its place in Kafka; what was too large comes from the origin.
+
+    Raises ValueError when some of it is nowhere any more, and BrokerUnavailableError.
+    """
+    if payload is not None:
+        value, key = _bytes(payload.value), _bytes(payload.key)
+        headers: HeaderSequence = unpack_headers(bytes(payload.headers))
+    else:
+        record = places.read_at(letter.dlq_topic, letter.dlq_partition, letter.dlq_offset)
+        if record is None:
+            raise ValueError("its record has left Kafka, and the index has no copy of it")
+        value, key, headers = record.value(), record.key(), record.headers() or []
+    read = deadletters.read(value, key, headers, letter.dlq_topic)
+    if not read.at_origin:
+        return read
+    if read.origin is None:
+        raise ValueError("it was too large to be kept whole, and doesn't name its origin")
+    original = places.read_at(read.origin.topic, read.origin.partition, read.origin.offset)
+    if original is None:
+        raise ValueError(f"it was too large to be kept whole, and its origin {_place(read.origin)} has left Kafka")
+    return read.completed(original.value(), original.key(), original.headers() or [])
+
+
+def _record(
+    letter: DeadLetter, read: deadletters.DeadLetter, edit: ReplayEdit | None, all_groups: bool
+) -> OutgoingRecord:
+    goes_to_topic = read.group is None or read.origin is None
+    if goes_to_topic and not all_groups:
+        raise ValueError(
+            "it names no group and origin: all groups of its topic would see it, and nobody confirmed that"
+        )
+    extra: Headers = []
+    if edit is not None:
+        extra.append((REPLAY_OF, letter.event_id.encode()))
+        free = [*unpack_headers(bytes(edit.headers)), (EVENT_ID, edit.event_id.encode())]
+        read = replace(read, value=bytes(edit.value), key=_bytes(edit.key), headers=free, event_id=edit.event_id)
+    if not goes_to_topic:
+        record = deadletters.replay_record(read)
+        return replace(record, headers=[*record.headers, *extra])
+    place = f"{letter.dlq_topic}/{letter.dlq_partition}/{letter.dlq_offset}"
+    record = deadletters.original_record(read, letter.topic)
+    return replace(record, headers=[*record.headers, *(extra or [(REPLAY_OF, place.encode())])])
+
+
+def _bytes(stored: bytes | memoryview | None) -> bytes | None:
+    return None if stored is None else bytes(stored)
+
+
+def _place(origin: deadletters.Origin) -> str:
+    return f"{origin.topic}[{origin.partition}]@{origin.offset}"
