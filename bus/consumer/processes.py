@@ -11,6 +11,7 @@ import time
 from collections.abc import Sequence
 
 from bus import conf, presence
+from bus.embedded.tether import tethered
 from bus.errors import LedgerUnavailableError
 from bus.ledger import Ledger
 
@@ -34,8 +35,8 @@ class _Child:
     def start(self) -> None:
         self.name = presence.new_worker_name()
         self.started = time.monotonic()
-        # The parent's pid stands in the name otherwise; each process has one of its own.
-        self.process = subprocess.Popen([*self._arguments, "--worker", self.name])
+        # A parent that is killed takes its workers along, instead of leaving them to nobody's care.
+        self.process = subprocess.Popen(tethered([*self._arguments, "--worker", self.name]))
 
     def bury(self, ledger: Ledger) -> None:
         """The process is gone: what it had claimed is free at once, and it starts again after a pause."""
@@ -72,6 +73,11 @@ def run_processes(count: int, groups: Sequence[str], settings: conf.BusSettings)
 
 
 def _this_command() -> list[str]:
+    """What follows `python` on a command line that does what this process does: `-m module` or a script."""
+    spec = getattr(sys.modules["__main__"], "__spec__", None)
+    if spec is not None:
+        # A package run with -m would as a file miss the current directory, and with it the project.
+        return ["-m", spec.name.removesuffix(".__main__")]
     return [sys.argv[0]] if sys.argv[0].endswith(".py") else ["-m", "django"]
 
 
