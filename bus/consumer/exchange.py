@@ -22,6 +22,7 @@ MOST_SETTLEMENTS = 1000
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 1.0
 # The newest attempts of an event that its record in the ledger keeps.
 _MOST_ATTEMPTS = 20
+_MOST_REMEMBERED = 10_000
 
 
 class Settled(NamedTuple):
@@ -62,6 +63,8 @@ class Exchange:
         self._not_before = 0.0
         self._pause = _FIRST_PAUSE
         self._last_beat = float("-inf")
+        # Attempts that Redis may never hear of: only while going on without it.
+        self._past: dict[tuple[str, int], Settlement] = {}
         self.is_away = False
 
     @property
@@ -73,6 +76,12 @@ class Exchange:
     def unsettled(self) -> int:
         """Settlements that Redis hasn't answered."""
         return len(self._waiting) + (len(self._call.settlements) if self._call else 0)
+
+    @property
+    def is_behind(self) -> bool:
+        """Whether more waits to be settled than one call takes. An event claimed before its last outcome is settled
+        would be granted once more."""
+        return len(self._waiting) > MOST_SETTLEMENTS
 
     @property
     def next_try(self) -> float | None:
@@ -92,6 +101,26 @@ class Exchange:
     def _queue(self, work: Work, number: int, status: Status | None, *rest: Any) -> None:
         settlement = Settlement(work.event_id, self._group, work.topic, work.generation, number, status, *rest)
         self._waiting.append((work, settlement))
+        if self._goes_on_without:
+            self._remember(settlement)
+
+    def _remember(self, settlement: Settlement) -> None:
+        event = settlement.event_id, settlement.generation
+        if settlement.outcome is Status.RETRYING:
+            if len(self._past) >= _MOST_REMEMBERED:
+                del self._past[next(iter(self._past))]
+            self._past[event] = settlement
+        elif settlement.outcome is not None:
+            self._past.pop(event, None)
+
+    def _with_past(self, claim: Claim, answer: Answer) -> Answer:
+        """The answer with the attempts that Redis doesn't know of; else an event that fails would be tried for ever."""
+        past = self._past.get((claim.event_id, claim.generation))
+        if past is None or past.attempts <= answer.attempts or answer.verdict is not Verdict.GRANTED:
+            return answer
+        return Answer(
+            Verdict.GRANTED, answer.number, attempts=past.attempts, crashes=past.crashes, history=past.history
+        )
 
     def ask(self, claims: Sequence[Claim]) -> None:
         """Begin a call with these claims and what waits to be settled. Only when `is_free`."""
@@ -118,6 +147,8 @@ class Exchange:
             answers = [Answer(Verdict.GRANTED, call.number)] * len(call.claims)
         else:
             self._succeeded()
+        if self._goes_on_without:
+            answers = [self._with_past(claim, answer) for claim, answer in zip(call.claims, answers, strict=True)]
         self._call = None
         settled = [Settled(work, settlement, k) for (work, settlement), k in zip(call.settlements, kept, strict=True)]
         return Reply(settled, answers)
