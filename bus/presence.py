@@ -85,22 +85,21 @@ class Presence:
 
     def __init__(self, ledger: Ledger, *, wall_clock: Callable[[], float] = time.time) -> None:
         self._ledger = ledger
-        self._client = ledger.client
-        self._guard = Functions(ledger.client, ledger.settings).guard
+        self._guard = Functions(None, ledger.settings).guard
         self._wall_clock = wall_clock
         self._key = f"{ledger.prefix}:workers"
 
     def write(self, entry: WorkerPresence) -> None:
         """Say that the worker is alive."""
-        self._guard(lambda: self._client.hset(self._key, entry.worker, orjson.dumps(asdict(entry))))
+        self._guard(lambda: self._ledger.client.hset(self._key, entry.worker, orjson.dumps(asdict(entry))))
 
     def remove(self, worker: str) -> None:
         """The worker stopped in good order."""
-        self._guard(lambda: self._client.hdel(self._key, worker))
+        self._guard(lambda: self._ledger.client.hdel(self._key, worker))
 
     def all(self) -> list[WorkerPresence]:
         """All workers heard of within the hour, silent ones included; forgets older entries."""
-        entries = self._guard(lambda: self._client.hgetall(self._key))
+        entries = self._guard(lambda: self._ledger.client.hgetall(self._key))
         oldest = self._wall_clock() - FORGET_AFTER_SECONDS
         found = [_entry(orjson.loads(value)) for value in entries.values()]
         for entry in found:

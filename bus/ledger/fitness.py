@@ -10,8 +10,8 @@ import redis
 from bus.errors import ConfigurationError
 
 NEEDED_VERSION = 7
-#: Policies that let nothing go before its time, or what would go next anyway.
-_KEEPING = ("noeviction", "volatile-ttl")
+#: The policy that lets nothing go before its time; with volatile-ttl the leases would go first.
+_KEEPING = ("noeviction",)
 
 
 def problems(client: Any, is_cluster: bool) -> list[str]:
