@@ -129,6 +129,11 @@ class BusSettings(BaseSettings):
     min_insync_replicas: int = Field(1, ge=1)
     """Replicas that must have an event before it counts as published; at least 2 in production."""
 
+    monitor_lease_seconds: float = Field(10.0, ge=1, le=600)
+    """How long another monitor waits before it takes over from one that is silent."""
+    discarded_days: int = Field(30, ge=1)
+    """Days for which a discarded dead letter can be restored."""
+
     @field_validator("retry_delays", mode="before")
     @classmethod
     def _numbers(cls, value: object) -> object:
