@@ -20,15 +20,23 @@ def handle_once(group: str, event_id: str, generation: int, handle: Callable[[],
     """Run `handle` and note the event as done in one transaction; False when it was done before.
 
     What `handle` raises rolls everything back and is raised. An error of the commit itself leaves open whether it
-    happened; ask `is_handled` before counting it as a failure.
+    happened; ask `is_handled` before counting it as a failure. Raises DatabaseUnavailableError when the note can't be
+    written: then `handle` hasn't run.
     """
-    with transaction.atomic():
-        try:
-            with transaction.atomic():
-                InboxEntry.objects.create(group=group, event_id=event_id, generation=generation)
-        except IntegrityError:
-            return False
-        handle()
+    noted = False
+    try:
+        with transaction.atomic():
+            try:
+                with transaction.atomic():
+                    InboxEntry.objects.create(group=group, event_id=event_id, generation=generation)
+            except IntegrityError:
+                return False
+            noted = True
+            handle()
+    except (DatabaseError, InterfaceError) as error:
+        if noted:
+            raise
+        raise DatabaseUnavailableError(f"the inbox can't be written: {error}") from error
     return True
 
 
@@ -41,16 +49,16 @@ def is_handled(group: str, event_id: str, generation: int) -> bool:
 
 
 def is_database_away() -> bool:
-    """Whether the database fails to answer at all, so that an error of it says nothing about the event."""
+    """Whether the database, or this thread's connection to it, is broken: then its error says nothing about the event.
+
+    A broken connection is closed, so that the next event begins with a new one.
+    """
     try:
-        with connection.cursor() as cursor:
-            cursor.execute("SELECT 1")
+        # A table, because a constant is answered by SQLite without a look at its file.
+        InboxEntry.objects.exists()
     except (DatabaseError, InterfaceError):
-        try:
-            connection.close()
-            connection.ensure_connection()
-        except (DatabaseError, InterfaceError):
-            return True
+        connection.close()
+        return True
     return False
 
 
