@@ -66,6 +66,7 @@ class Burial:
         self._answers: deque[tuple[Dead, Delivered | Exception]] = deque()
         self._again: list[tuple[float, Dead]] = []
         self._pauses: dict[int, float] = {}
+        self._lost: list[Dead] = []
 
     def bury(self, dead: Dead) -> None:
         """Send the dead letter; `acknowledged` tells when it is safe."""
@@ -83,13 +84,18 @@ class Burial:
             answered(error)
 
     def acknowledged(self) -> list[Dead]:
-        """Those that the broker has since the last call; those that failed are sent again after a while."""
+        """Those that the broker has since the last call; those that failed are sent again after a while.
+
+        Unless their partition was taken away: see `given_up`.
+        """
         safe: list[Dead] = []
         while self._answers:
             dead, answer = self._answers.popleft()
             if isinstance(answer, Delivered):
                 self._pauses.pop(id(dead.work), None)
                 safe.append(dead)
+            elif dead.job.run.dropped:
+                self._lost.append(dead)
             else:
                 self._put_off(dead, answer)
         now = self._clock()
@@ -103,11 +109,17 @@ class Burial:
         """When a dead letter is due to be sent again."""
         return min((at for at, _ in self._again), default=None)
 
-    def give_up(self, source: tuple[str, int]) -> list[Dead]:
-        """The partition was taken away: forget what waits to be sent again; its next owner sees to it."""
-        gone = [dead for _, dead in self._again if dead.work.source == source]
+    def give_up(self, source: tuple[str, int]) -> None:
+        """The partition was taken away: forget what waits to be sent again."""
+        self._lost += [dead for _, dead in self._again if dead.work.source == source]
         self._again = [(at, dead) for at, dead in self._again if dead.work.source != source]
-        return gone
+
+    def given_up(self) -> list[Dead]:
+        """Those that aren't sent again, because their partition's next owner sees to them."""
+        lost, self._lost = self._lost, []
+        for dead in lost:
+            self._pauses.pop(id(dead.work), None)
+        return lost
 
     def _put_off(self, dead: Dead, error: Exception) -> None:
         pause = self._pauses.get(id(dead.work), FIRST_PAUSE)

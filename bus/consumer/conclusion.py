@@ -98,12 +98,13 @@ class Conclusion:
             self._journal.dead_lettered(dead.work, dead.outcome)
             self._settle(dead.work, Status.FAILED, dead.outcome, attempts_of(dead))
             self._is_over(dead)
+        for dead in self._burial.given_up():
+            self._give_back(dead.work)
+            self._is_over(dead)
 
     def give_up(self, partition: tuple[str, int]) -> None:
         """The partition is somebody else's: what wasn't written as a dead letter is theirs to see to."""
-        for dead in self._burial.give_up(partition):
-            self._give_back(dead.work)
-            self._is_over(dead)
+        self._burial.give_up(partition)
 
     def next_try(self) -> float | None:
         """When a dead letter is due to be sent again."""

@@ -121,8 +121,7 @@ class Dispatcher:
             done.set()
 
         self._command(let_go)
-        done.wait(timeout=5.0)
-        return released
+        return released if done.wait(timeout=5.0) else {}
 
     def drain(self) -> None:
         """Start nothing any more, in any partition; the worker is about to stop."""
@@ -219,7 +218,7 @@ class Dispatcher:
         return self._claims.lanes.has_ready and self._room() > 0
 
     def _room(self) -> int:
-        if self._draining or self._held or self._solitude.is_wanted:
+        if self._draining or self._held or self._solitude.is_wanted or self._exchange.is_behind:
             return 0
         # What hangs, or can't be written as a dead letter, must not use up the room of all the others.
         hopeless = self._stuck + self._conclusion.held_up
@@ -228,6 +227,7 @@ class Dispatcher:
     # -- taking in and letting go -----------------------------------------------------------------------------------
 
     def _revoke(self, revocation: Revocation) -> None:
+        self._progress.withdraw(revocation.partitions)
         self._claims.withdraw(revocation.partitions)
         self._call_off(lambda job: job.run.source in revocation.partitions)
         self._revocations.append(revocation)
@@ -277,7 +277,7 @@ class Dispatcher:
                     # Another worker owns the event by now and settles it. It isn't known to be done, so its offset
                     # stays, and the ledger is asked again until it is.
                     self._journal.taken_over(work)
-                    if self._progress.is_assigned(work.source):
+                    if self._progress.is_ours(work.source):
                         self._claims.lanes.add([work])
         suspect = self._solitude.marked()
         if suspect is not None:

@@ -17,14 +17,22 @@ class Progress:
         self.committable: dict[Partition, int] = {}
         self._watermarks: dict[Partition, Watermark] = {}
         self._moved: set[Partition] = set()
+        self._leaving: set[Partition] = set()
 
     def assign(self, partitions: Iterable[Partition]) -> None:
         """Partitions that are ours from now on."""
-        self._watermarks.update((each, Watermark()) for each in partitions)
+        for each in partitions:
+            # One that is there already knows of events in hand, which a commit must not pass.
+            self._watermarks.setdefault(each, Watermark())
+            self._leaving.discard(each)
 
-    def is_assigned(self, partition: Partition) -> bool:
-        """Whether the partition is ours."""
-        return partition in self._watermarks
+    def withdraw(self, partitions: Iterable[Partition]) -> None:
+        """Partitions that are about to be released: what is in hand may finish, nothing of theirs is begun."""
+        self._leaving.update(partitions)
+
+    def is_ours(self, partition: Partition) -> bool:
+        """Whether events of the partition may be begun."""
+        return partition in self._watermarks and partition not in self._leaving
 
     def take_in(self, works: Iterable[Work]) -> list[Work]:
         """Those to be worked on: their partition is still ours, and they aren't in hand from an earlier reading."""
@@ -56,6 +64,7 @@ class Progress:
         for partition in partitions:
             watermark = self._watermarks.pop(partition, None)
             self.committable.pop(partition, None)
+            self._leaving.discard(partition)
             if watermark is not None and watermark.committable is not None:
                 released[partition] = watermark.committable
         return released

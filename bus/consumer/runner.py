@@ -156,10 +156,9 @@ class Runner:
             # A commit may have failed without a later event to make up for it.
             self._commit_all_at = now + _COMMIT_ALL_SECONDS
             self._committed.clear()
-        ready = self.dispatcher.committable
-        moved = {
-            each: ready[each] for each in self._assigned if each in ready and self._committed.get(each) != ready[each]
-        }
+        ready = self.dispatcher.committable.get
+        offsets = ((each, ready(each)) for each in self._assigned)
+        moved = {each: next_ for each, next_ in offsets if next_ is not None and self._committed.get(each) != next_}
         self._source.commit(moved, wait=False)
         self._committed.update(moved)
 
@@ -175,6 +174,8 @@ class Runner:
 
     def _on_revoke(self, partitions: list[Partition]) -> None:
         """Runs inside `consume`; when it returns, another worker gets the partitions."""
+        if not self._assigned.intersection(partitions):
+            return  # the source is being closed, and they were let go before
         log.info("partitions_revoked", extra={"group": self.group, "partitions": _names(partitions)})
         self._let_go(partitions, drain_seconds=self.settings.drain_seconds, commit=True)
 

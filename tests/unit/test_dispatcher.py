@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import pytest
+
+from bus.consumer import exchange
 from bus.consumer.pool import Job
-from bus.errors import PermanentError
+from bus.errors import PermanentError, PublishUnknownError
 from bus.ledger import Status
 from tests.unit.dispatch_stage import P0, P1, Stage, stage
 
@@ -205,3 +208,86 @@ def test_a_retry_that_is_due_while_all_handlers_are_busy_is_waited_for_in_peace(
     its.round(2)
 
     assert its.dispatcher._rest() > 0.1
+
+
+def test_nothing_of_a_partition_that_is_being_taken_away_is_begun_again() -> None:
+    its = stage(P0)
+    its.does["a"] = fail_for_good
+    its.read(P0, (0, None, "a"))
+    its.round()
+    its.perform()
+    its.round()
+    its.ledger.foreign("a", alive=True)  # our lease had lapsed for a moment
+    its.revoke(P0)
+    its.outbox.sent[0].acknowledge()
+    its.round(3)
+
+    its.release(P0)
+    its.settle(60.0)
+
+    assert its.handled == ["a"]
+    assert its.dispatcher.held(P0) == (0, 0)
+
+
+def test_a_dead_letter_that_fails_after_its_partition_is_gone_is_left_to_the_next_owner() -> None:
+    its = stage(P0)
+    its.does["a"] = fail_for_good
+    its.read(P0, (0, "key", "a"))
+    its.round()
+    its.perform()
+    its.round()
+    revocation = its.revoke(P0)
+    its.release(P0)
+    assert its.status("a") is Status.PROCESSING
+
+    its.outbox.sent[0].on_delivery(PublishUnknownError("a", "no answer"))
+    its.settle(60.0)
+
+    assert its.status("a") is None
+    assert len(its.outbox.sent) == 1
+    assert revocation.done.is_set()
+
+
+def test_an_event_in_hand_keeps_its_offset_when_its_partition_is_announced_twice() -> None:
+    its = stage(P0)
+    its.read(P0, (0, "a", "a"), (1, "b", "b"))
+    its.round()
+    its.dispatcher.assign([P0])
+    its.read(P0, (2, "c", "c"))
+    hung = hang(its)
+    its.settle()
+
+    assert its.handled == ["b", "c"]
+    assert its.dispatcher.committable.get(P0, 0) == 0
+    come_back(its, hung)
+    its.settle()
+    assert its.dispatcher.committable == {P0: 3}
+
+
+def test_attempts_are_counted_while_redis_is_away() -> None:
+    its = stage(P0, on_redis_down="process", retry_delays=(5.0, 5.0))
+    its.does["a"] = fail
+    its.ledger.is_away = True
+    its.read(P0, (0, "key", "a"))
+
+    for _ in range(20):
+        its.settle(2.0)
+
+    assert its.handled == ["a", "a", "a"]
+    assert [sent.headers["dlq-attempts"] for sent in its.outbox.sent] == [b"3"]
+
+
+def test_an_event_is_not_claimed_before_its_own_outcome_is_settled(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(exchange, "MOST_SETTLEMENTS", 2)
+    its = stage(P0, P1, concurrency=8)
+    its.read(P0, *((at, None, f"e{at}") for at in range(8)))
+    its.round()
+    its.read(P1, *((at, None, f"e{at}") for at in range(8)))
+    its.round()
+    its.clock.now += 1.0
+
+    its.perform()
+    its.settle(1.0)
+
+    assert sorted(its.handled) == [f"e{at}" for at in range(8)]
+    assert its.dispatcher.committable == {P0: 8, P1: 8}
