@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Protocol, cast
 
@@ -28,6 +29,9 @@ _NOT_OURS = {
     KafkaError.FENCED_MEMBER_EPOCH,
 }
 _LOOK_SECONDS = 2.0
+# The library waits for a broker as long as there is none. A worker that is asked to stop can't: what isn't committed is
+# known to the ledger, and a member that leaves without goodbye is missed after its session time-out.
+_COMMIT_SECONDS, _CLOSE_SECONDS = 5.0, 3.0
 _NO_TOPIC = {KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError._UNKNOWN_TOPIC}
 
 
@@ -50,6 +54,7 @@ class RecordConsumer:
         self.settings = settings or conf.current()
         self._reported: set[str] = set()
         self._under_way = 0  # asynchronous commits without an answer
+        self._hangs = False  # a call to the library didn't come back
         self._consumer = Consumer(config.consumer(self.settings, group, worker, log), on_commit=self._committed)
 
     def subscribe(
@@ -97,15 +102,15 @@ class RecordConsumer:
     def commit(self, offsets: Mapping[Partition, int], *, wait: bool) -> None:
         """Commit next offsets. With `wait` it is done, or known to be somebody else's affair, on return.
 
-        A failure is logged and not raised: the next commit carries the same or a later offset, and a redelivered event
-        is known to the ledger.
+        It waits 5 seconds at most. A failure is logged and not raised: the next commit carries the same or a later
+        offset, and a redelivered event is known to the ledger.
         """
         if not offsets:
             return
         positions = [TopicPartition(topic, partition, offset) for (topic, partition), offset in offsets.items()]
         try:
             if wait:
-                self._commit_last(positions)
+                self._in_time("commit", lambda: self._commit_last(positions), _COMMIT_SECONDS)
             else:
                 self._consumer.commit(offsets=positions, asynchronous=True)
                 self._under_way += 1
@@ -113,8 +118,29 @@ class RecordConsumer:
             self._commit_failed(error.args[0])
 
     def close(self) -> None:
-        """Leave the group."""
-        self._consumer.close()
+        """Leave the group, if the broker can be told within a few seconds."""
+        # Never beside a call that hangs: the library would be taken apart under it.
+        if not self._hangs:
+            self._in_time("close", self._consumer.close, _CLOSE_SECONDS)
+
+    def _in_time(self, name: str, action: Callable[[], None], seconds: float) -> None:
+        """Do what may wait for a broker, and give it up after a while; raises what it raises."""
+        raised: list[BaseException] = []
+
+        def act() -> None:
+            try:
+                action()
+            except BaseException as error:
+                raised.append(error)
+
+        thread = threading.Thread(target=act, name=f"bus-{name}", daemon=True)
+        thread.start()
+        thread.join(seconds)
+        if raised:
+            raise raised[0]
+        if thread.is_alive():
+            self._hangs = True
+            log.warning("broker_silent no answer to %s after %g s; going on without", name, seconds)
 
     def _commit_last(self, positions: list[TopicPartition]) -> None:
         """Commit, and see to it that an earlier commit that was held up in an outage doesn't take it back."""
