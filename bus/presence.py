@@ -13,7 +13,7 @@ import secrets
 import socket
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields, replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -56,10 +56,13 @@ class WorkerPresence:
     groups: tuple[GroupPresence, ...] = field(default=())
 
 
-def new_worker_name() -> str:
-    """A name that no other worker has: host, process and a random part."""
-    host = "".join(letter if letter.isalnum() or letter in "-." else "-" for letter in socket.gethostname())
-    return f"{host[:60]}-{os.getpid()}-{secrets.token_hex(3)}"
+def new_worker_name(begin: str | None = None) -> str:
+    """A name that no other worker has or ever had: host (or `begin`), process and a random part.
+
+    A worker that got the name of one that died would be taken for it: nothing that it has would ever be suspect.
+    """
+    begin = "".join(letter if letter.isalnum() or letter in "-." else "-" for letter in begin or socket.gethostname())
+    return f"{begin[:60]}-{os.getpid()}-{secrets.token_hex(3)}"
 
 
 def process_table() -> str:
@@ -101,7 +104,7 @@ class Presence:
         """All workers heard of within the hour, silent ones included; forgets older entries."""
         entries = self._guard(lambda: self._ledger.client.hgetall(self._key))
         oldest = self._wall_clock() - FORGET_AFTER_SECONDS
-        found = [_entry(orjson.loads(value)) for value in entries.values()]
+        found = [entry for value in entries.values() if (entry := _entry(value)) is not None]
         for entry in found:
             if entry.seen_at < oldest:
                 self.remove(entry.worker)
@@ -126,9 +129,19 @@ class Presence:
         return [entry.worker for entry in gone]
 
 
-def _entry(value: dict[str, Any]) -> WorkerPresence:
-    groups = tuple(GroupPresence(**group) for group in value.pop("groups"))
-    return WorkerPresence(**value, groups=groups)
+def _entry(stored: bytes) -> WorkerPresence | None:
+    """None for what can't be read. Another release may say more than this one knows."""
+    try:
+        value = orjson.loads(stored)
+        groups = tuple(GroupPresence(**_known(GroupPresence, group)) for group in value["groups"])
+        entry = WorkerPresence(**{**_known(WorkerPresence, value), "groups": groups})
+        return replace(entry, pid=int(entry.pid), seen_at=float(entry.seen_at))
+    except (KeyError, TypeError, ValueError, AttributeError):
+        return None
+
+
+def _known(kind: type[GroupPresence | WorkerPresence], value: dict[str, Any]) -> dict[str, Any]:
+    return {each.name: value[each.name] for each in fields(kind) if each.name in value}
 
 
 def _is_running(pid: int) -> bool:

@@ -36,7 +36,7 @@ class _Child:
         self.name = presence.new_worker_name()
         self.started = time.monotonic()
         # A parent that is killed takes its workers along, instead of leaving them to nobody's care.
-        self.process = subprocess.Popen(tethered([*self._arguments, "--worker", self.name]))
+        self.process = subprocess.Popen(tethered([*self._arguments, "--full-name", self.name]))
 
     def bury(self, ledger: Ledger) -> None:
         """The process is gone: what it had claimed is free at once, and it starts again after a pause."""

@@ -107,6 +107,20 @@ class Worker:
         ]
         for thread in threads:
             thread.start()
+        try:
+            self._watch(errors)
+        finally:
+            # Also after an error: groups that nobody can stop any more would go on until the process is killed.
+            for runner in self.runners:
+                runner.stop()
+            for thread in threads:
+                thread.join()
+        self._say_goodbye()
+        log.info("worker_stopped", extra={"worker": self.name})
+        if errors:
+            raise errors[0]
+
+    def _watch(self, errors: list[BaseException]) -> None:
         next_burial = time.monotonic() + self.settings.lease_seconds / 2
         while not self._stopping.wait(self.settings.heartbeat_interval):
             self._say_alive()
@@ -117,14 +131,6 @@ class Worker:
                 next_burial = time.monotonic() + self.settings.lease_seconds / 2
                 self._bury_the_dead()
         self._say_alive()
-        for runner in self.runners:
-            runner.stop()
-        for thread in threads:
-            thread.join()
-        self._say_goodbye()
-        log.info("worker_stopped", extra={"worker": self.name})
-        if errors:
-            raise errors[0]
 
     def _run_group(self, runner: Runner, errors: list[BaseException]) -> None:
         try:
