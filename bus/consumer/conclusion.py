@@ -45,7 +45,12 @@ class Conclusion:
         self.conclude(job)
 
     def shorten(self, job: Job) -> None:
-        """What a running job hasn't started is free again: what it is at may take long, or for ever."""
+        """Leave a running job with what it is at, which may take long, or for ever.
+
+        What it has handled is settled, and what it hasn't started is free again.
+        """
+        for work, outcome in job.take_done():
+            self._settle(work, Status.PROCESSED, outcome, work.answer.attempts + 1)
         rest = job.take_back()
         for work in rest:
             self._give_back(work)

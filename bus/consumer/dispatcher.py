@@ -131,13 +131,15 @@ class Dispatcher:
     def end(self, timeout: float) -> None:
         """Stop the thread and end the lease: what is still claimed may be taken over at once.
 
-        A handler that still runs keeps the lease, so that its event isn't run beside it before the lease has lapsed.
+        The event of a handler that still runs waits as long as the lease would have lasted, so that it isn't run beside
+        itself. It isn't suspected of anything.
         """
         self._ended = True
         self._wake.set()
         self._thread.join(timeout)
-        if not self._jobs:
-            self._exchange.end()
+        if self.failure is None and not self._thread.is_alive():
+            running = [work for job in self._jobs for work in job.works]
+            self._exchange.end(running, self.settings.lease_seconds)
 
     def held(self, partition: Partition) -> tuple[int, int]:
         """Events and bytes of a partition that are in hand; a snapshot."""

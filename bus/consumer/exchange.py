@@ -167,8 +167,18 @@ class Exchange:
         else:
             self._succeeded()
 
-    def end(self) -> None:
-        """Let what was claimed and not settled be taken over at once."""
+    def end(self, running: Sequence[Work], seconds: float) -> None:
+        """Let what was claimed and not settled be taken over at once; what still runs, after so many seconds."""
+        for work in running:
+            answer = work.answer
+            postponed = answer.attempts, answer.crashes, answer.history, int(seconds * 1000)
+            self._queue(work, answer.number, Status.RETRYING, *postponed)
+        while self.unsettled:
+            if self.is_free:
+                self.ask(())
+            if self.perform() is None:
+                log.warning("lease_not_ended %s: it lapses by itself", self.lease)
+                return
         try:
             self._ledger.end_lease(self.lease)
         except LedgerUnavailableError:

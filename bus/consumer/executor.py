@@ -53,6 +53,11 @@ class Outcome:
     reason: Reason | None = None
     stack: str = ""
 
+    @property
+    def is_good(self) -> bool:
+        """Whether the event is done with."""
+        return self.result is Result.HANDLED or self.result is Result.SKIPPED
+
 
 NOT_RUN = Outcome(Result.NOT_RUN)
 

@@ -16,7 +16,7 @@ from collections.abc import Callable, Sequence
 
 from django.db import close_old_connections
 
-from bus.consumer.executor import Executor, Outcome, Result
+from bus.consumer.executor import Executor, Outcome
 from bus.consumer.lanes import Run
 from bus.consumer.work import Work
 
@@ -83,6 +83,18 @@ class Job:
         self.works = self.works[: len(self.works) - len(rest)]
         return rest
 
+    def take_done(self) -> list[tuple[Work, Outcome]]:
+        """The events at the beginning that are handled, but never the last; they are no part of the job any more."""
+        done: list[tuple[Work, Outcome]] = []
+        for work, outcome in zip(self.works[:-1], self.outcomes, strict=False):
+            if not outcome.is_good:
+                break
+            done.append((work, outcome))
+        if done:
+            self.works = self.works[len(done) :]
+            del self.outcomes[: len(done)]  # a handler thread may be appending to this very list
+        return done
+
     def perform(self, clock: Callable[[], float]) -> None:
         """Handle the events one after the other on this thread."""
         while (work := self._next(clock)) is not None:
@@ -118,7 +130,7 @@ class Job:
 
     def _goes_on_after(self, outcome: Outcome) -> bool:
         self.outcomes.append(outcome)
-        return self.run.lane is None or outcome.result is Result.HANDLED or outcome.result is Result.SKIPPED
+        return self.run.lane is None or outcome.is_good
 
     def _finish(self) -> None:
         self.current = None

@@ -34,6 +34,13 @@ def hang(its: Stage) -> Job:
     return job
 
 
+def go_on(its: Stage, job: Job) -> None:
+    """Let the handler that hung be done, and the next one of its job hang."""
+    assert job.current is not None
+    job._goes_on_after(job._executor.run(job.current))
+    job._next(its.clock)
+
+
 def come_back(its: Stage, job: Job) -> None:
     """Let the handler that hung be done, and the job go on."""
     assert job.current is not None
@@ -291,3 +298,47 @@ def test_an_event_is_not_claimed_before_its_own_outcome_is_settled(monkeypatch: 
 
     assert sorted(its.handled) == [f"e{at}" for at in range(8)]
     assert its.dispatcher.committable == {P0: 8, P1: 8}
+
+
+def test_what_was_handled_before_a_handler_hangs_is_settled() -> None:
+    its = stage(P0, concurrency=1)
+    warm_up(its)
+    its.read(P0, *((at, "key", f"e{at}") for at in range(100, 110)))
+    its.round(2)
+    job = hang(its)
+    go_on(its, job)  # from the first to the second event
+    go_on(its, job)
+
+    its.revoke(P0)
+    released = its.release(P0)
+
+    assert [its.status(f"e{at}") for at in (100, 101, 102, 103)] == [
+        Status.PROCESSED,
+        Status.PROCESSED,
+        Status.PROCESSING,
+        None,
+    ]
+    assert released == {P0: 102}
+    come_back(its, job)
+    its.settle()
+    assert its.status("e102") is Status.PROCESSED
+
+
+def test_a_handler_that_outlives_its_worker_makes_its_event_no_suspect() -> None:
+    its = stage(P0)
+    its.ledger.foreign("slow", alive=False)
+    its.read(P0, (0, "key", "slow"))
+    its.round(3)
+    hang(its)
+    its.dispatcher.start()
+    its.dispatcher.end(timeout=10)
+
+    other = stage(P0, ledger=its.ledger, worker="another")
+    other.read(P0, (0, "key", "slow"))
+    other.settle()
+    assert other.handled == []
+    other.settle(31.0)
+
+    assert other.handled == ["slow"]
+    assert its.ledger.leases.keys() == {"another/billing"}
+    assert [claim.alone for _, claims in other.ledger.calls for claim in claims][-1] is False
