@@ -16,6 +16,8 @@ from ninja.errors import AuthenticationError, HttpError
 from ninja.errors import ValidationError as RequestError
 
 from bus import errors as bus
+from bus.deadletterindex.pages import CursorError
+from bus.deadletterindex.records import OriginGoneError, PayloadGoneError
 from eventconsole.api.exact_json import JsonError
 
 log = logging.getLogger(__name__)
@@ -41,6 +43,8 @@ UNAUTHORIZED = Kind(401, "unauthorized", "A token or a login is needed")
 FORBIDDEN = Kind(403, "forbidden", "This isn't allowed to you")
 NOT_FOUND = Kind(404, "not-found", "Not found")
 METHOD_NOT_ALLOWED = Kind(405, "method-not-allowed", "The address doesn't take this method")
+CONFLICT = Kind(409, "conflict", "Its state doesn't allow that")
+GONE = Kind(410, "gone", "It isn't kept any more")
 TOO_LARGE = Kind(413, "too-large", "Too large")
 NOT_JSON = Kind(415, "unsupported-media-type", "The body must be JSON")
 INVALID = Kind(422, "invalid", "What was sent is refused")
@@ -61,6 +65,9 @@ TABLE: Mapping[type[Exception], Kind] = {
     bus.BrokerUnavailableError: Kind(503, "broker-unavailable", "Kafka can't be reached", 5),
     bus.LedgerUnavailableError: Kind(503, "ledger-unavailable", "Redis can't be reached", 5),
     bus.DatabaseUnavailableError: Kind(503, "database-unavailable", "The database can't be reached", 5),
+    CursorError: INVALID,
+    PayloadGoneError: GONE,
+    OriginGoneError: GONE,
     Http404: NOT_FOUND,
     SuspiciousOperation: BAD_REQUEST,
     RequestDataTooBig: TOO_LARGE,
@@ -153,8 +160,11 @@ def _http_error(request: HttpRequest, error: HttpError | type[HttpError]) -> Htt
 
 
 def _request_error(request: HttpRequest, error: RequestError | type[RequestError]) -> HttpResponse:
-    # django-ninja's loc is (where in the request, the view's argument, path…).
-    details = [{**detail, "loc": detail["loc"][2:]} for detail in getattr(error, "errors", [])]
+    # django-ninja's loc is ("body", the view's argument, path…), or ("query", name) and the like.
+    details = [
+        {**detail, "loc": detail["loc"][2 if detail["loc"][0] == "body" else 1 :]}
+        for detail in getattr(error, "errors", [])
+    ]
     return invalid(details).response()
 
 
