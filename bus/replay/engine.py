@@ -5,20 +5,24 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
+from typing import Final
 
 from bus import conf
-from bus.errors import BusError
+from bus.errors import BusError, LedgerUnavailableError
 from bus.kafka.admin import Admin
 from bus.kafka.commits import committed
 from bus.kafka.producer import RecordProducer
 from bus.kafka.reader import RecordReader
 from bus.ledger import Ledger
 from bus.models import Replay, ReplayItem
-from bus.presence import new_worker_name
+from bus.presence import Presence, new_worker_name
 from bus.replay.arrivals import Arrivals
 from bus.replay.forgotten import Forgotten
 from bus.replay.outcomes import Outcomes
 from bus.replay.sender import Sender
+
+LIVE_SECONDS: Final = 30.0
+"""A worker that was silent for so long is none to count on."""
 
 
 class Engine:
@@ -87,6 +91,16 @@ class Engine:
         """Give back leases and connections."""
         self.sender.close()
         self._forgotten.close()
+
+
+def live_groups(now: float | None = None) -> set[str] | None:
+    """Groups with a live worker; None when Redis is away and nobody can say. `now` is in seconds since 1970."""
+    try:
+        entries = Presence(Ledger()).all()
+    except LedgerUnavailableError:
+        return None
+    oldest = (time.time() if now is None else now) - LIVE_SECONDS
+    return {group.group for entry in entries if entry.seen_at >= oldest for group in entry.groups}
 
 
 def _arrivals(settings: conf.BusSettings) -> Arrivals:

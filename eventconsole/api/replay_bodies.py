@@ -1,0 +1,176 @@
+"""What requests and answers about replays look like."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Annotated, Any, Literal
+
+from pydantic import AwareDatetime, Field
+
+from eventconsole.api.bodies import Answer, Body, Label
+
+State = Literal["planned", "running", "paused", "waiting for canary", "stopped by canary", "cancelled", "completed"]
+
+
+class EditRequest(Body):
+    """What is sent in place of the original. What isn't named stays as it is."""
+
+    data: Any = Field(None, description="The event's data as a whole; held against the topic's model.")
+    key: str | None = Field(None, description="The key; null takes it away.")
+    headers: dict[str, str | None] = Field(
+        default_factory=dict, description="Headers to set, null to take away. event-id, replay-of and dlq-* are locked."
+    )
+
+
+class ReplayOneRequest(Body):
+    """How a dead letter is replayed."""
+
+    delay: float = Field(0.0, description="Seconds until it is sent; until then it can be undone.")
+    force: bool = Field(False, description="Asked for above generation 3.")
+    all_groups: bool = Field(False, description="Asked for without a group: all groups of its topic will see it.")
+    reason: Label = ""
+    edit: EditRequest | None = None
+
+
+class FilterRequest(Body):
+    """Which dead letters; all that fit everything given. Times are those of the last failure, `until` excluded."""
+
+    topic: str | None = None
+    group: str | None = None
+    event_id: str | None = None
+    event_type: str | None = None
+    fingerprint: str | None = None
+    error_type: str | None = None
+    key: str | None = None
+    correlation_id: str | None = None
+    reason: str | None = None
+    since: Annotated[AwareDatetime, Field(strict=False)] | None = None
+    until: Annotated[AwareDatetime, Field(strict=False)] | None = None
+    q: str | None = Field(None, description="Text in the error message; or an id or key.")
+
+
+class PlanRequest(Body):
+    """A replay of many: a filter or ids. An empty filter means every open dead letter."""
+
+    filter: FilterRequest | None = None
+    ids: list[int] | None = None
+    force: bool = False
+    all_groups: bool = False
+    reason: Label = ""
+
+
+class RunRequest(Body):
+    """How a planned replay runs."""
+
+    rate: float | None = Field(None, description="Events per second; as fast as it goes without it.")
+    canary: int | None = Field(None, description="So many go first, and their outcome is waited for.")
+    stop_at_percent: float | None = Field(None, description="Stop when more of the canary fail again; 0 by default.")
+
+
+class Place(Answer):
+    """How many dead letters of a replay are of one topic and group."""
+
+    topic: str
+    group: str
+    count: int
+
+
+class ReplayAnswer(Answer):
+    """A replay. `rate` is what was asked for, `speed` what is reached, both in events per second."""
+
+    id: int
+    state: State
+    kind: Literal["one", "many", "edit"]
+    total: int
+    sent: int
+    handled: int
+    failed_again: int
+    failed_again_same: int = Field(description="With the same error")
+    failed_again_other: int = Field(description="With another error")
+    pending: int = Field(description="Sent, without an outcome yet")
+    waiting: int = Field(description="Not sent yet")
+    skipped: int
+    rate: float | None
+    speed: float | None
+    seconds_left: float | None
+    canary: int | None
+    stop_at_percent: float | None
+    send_at: datetime | None
+    created_at: datetime
+    created_by: str
+    changed_at: datetime | None
+    changed_by: str
+    started_at: datetime | None
+    finished_at: datetime | None
+    reason: str
+    filter: dict[str, Any]
+    places: list[Place]
+    possible: list[str] = Field(description="What can be done to it now")
+
+
+class WarningAnswer(Answer):
+    """What to know before it runs."""
+
+    kind: str
+    count: int
+    text: str
+    detail: Any = None
+
+
+class SampleAnswer(Answer):
+    """A dead letter of the sample."""
+
+    id: int
+    topic: str
+    group: str
+    event_id: str
+    key: str | None
+    generation: int
+    replayed_times: int
+    error: dict[str, str]
+
+
+class PlanAnswer(ReplayAnswer):
+    """A planned replay, with the first twenty and what to expect."""
+
+    sample: list[SampleAnswer]
+    warnings: list[WarningAnswer]
+
+
+class OneReplay(Answer):
+    """The answer about one replay."""
+
+    success: bool
+    data: ReplayAnswer
+
+
+class OnePlan(Answer):
+    """The answer of a plan."""
+
+    success: bool
+    data: PlanAnswer
+
+
+class ReplayList(Answer):
+    """A page of replays, the newest first."""
+
+    data: list[ReplayAnswer]
+    next: str | None
+
+
+class ItemAnswer(Answer):
+    """One dead letter of a replay."""
+
+    sequence: int
+    dead_letter: int
+    state: Literal["waiting", "taken", "sent", "handled", "failed again", "skipped"]
+    note: str
+    sent_at: datetime | None
+    finished_at: datetime | None
+
+
+class ItemList(Answer):
+    """A page of a replay's dead letters, in the order in which they are sent."""
+
+    data: list[ItemAnswer]
+    next: str | None
