@@ -13,6 +13,7 @@ from bus.deadletterindex import retention
 from bus.deadletterindex.index import Index
 from bus.kafka.admin import Admin
 from bus.kafka.reader import RecordReader
+from bus.monitor.replays import Following, Sending
 
 TIDY_SECONDS = 60.0
 
@@ -84,4 +85,4 @@ class Tidying:
 
 def all_tasks(settings: conf.BusSettings) -> list[Task]:
     """Everything that the monitor does."""
-    return [Indexing(settings), Tidying(settings)]
+    return [Indexing(settings), Sending(settings), Following(settings), Tidying(settings)]

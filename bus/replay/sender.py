@@ -108,6 +108,11 @@ class Sender:
         """The same, unless it is to be sent later."""
         return self.serve(replay_id) if replay_id in self._wanting() else 0
 
+    @property
+    def is_at_work(self) -> bool:
+        """Whether it has replays in hand, which may have something to send in a moment."""
+        return bool(self._holdings)
+
     def rests(self, replay_id: int) -> bool:
         """Whether the last try met an outage, so that the next one comes in a while."""
         return self._clock() < self._not_before.get(replay_id, 0.0)
