@@ -41,6 +41,7 @@ class RecordSource(Protocol):
     def pause(self, partitions: Iterable[Partition]) -> None: ...
     def resume(self, partitions: Iterable[Partition]) -> None: ...
     def commit(self, offsets: Mapping[Partition, int], *, wait: bool) -> None: ...
+    def has_lost_commits(self) -> bool: ...
     def close(self) -> None: ...
 
 
@@ -152,8 +153,8 @@ class Runner:
         return events * 2 <= self.settings.window_events and size * 2 <= self.settings.window_bytes
 
     def _commit(self, now: float) -> None:
-        if now >= self._commit_all_at:
-            # A commit may have failed without a later event to make up for it.
+        if self._source.has_lost_commits() or now >= self._commit_all_at:
+            # There may be no later event to make up for a commit that failed.
             self._commit_all_at = now + _COMMIT_ALL_SECONDS
             self._committed.clear()
         ready = self.dispatcher.committable.get

@@ -55,6 +55,8 @@ class RecordConsumer:
         self._reported: set[str] = set()
         self._under_way = 0  # asynchronous commits without an answer
         self._hangs = False  # a call to the library didn't come back
+        self._revoking = False
+        self._commit_is_lost = False
         self._consumer = Consumer(config.consumer(self.settings, group, worker, log), on_commit=self._committed)
 
     def subscribe(
@@ -65,10 +67,17 @@ class RecordConsumer:
         def with_partitions(callback: OnPartitions) -> Callable[[Consumer, list[TopicPartition]], None]:
             return lambda _, partitions: callback([(each.topic, each.partition) for each in partitions])
 
+        def revoke(partitions: list[Partition]) -> None:
+            self._revoking = True
+            try:
+                on_revoke(partitions)
+            finally:
+                self._revoking = False
+
         self._consumer.subscribe(
             list(topics),
             on_assign=with_partitions(on_assign),
-            on_revoke=with_partitions(on_revoke),
+            on_revoke=with_partitions(revoke),
             on_lost=with_partitions(on_lost),
         )
 
@@ -102,20 +111,28 @@ class RecordConsumer:
     def commit(self, offsets: Mapping[Partition, int], *, wait: bool) -> None:
         """Commit next offsets. With `wait` it is done, or known to be somebody else's affair, on return.
 
-        It waits 5 seconds at most. A failure is logged and not raised: the next commit carries the same or a later
-        offset, and a redelivered event is known to the ledger.
+        Unless the broker is just revoking partitions, it waits 5 seconds at most. A failure is logged and not raised:
+        the next commit carries the same or a later offset, and a redelivered event is known to the ledger.
         """
         if not offsets:
             return
         positions = [TopicPartition(topic, partition, offset) for (topic, partition), offset in offsets.items()]
         try:
-            if wait:
+            if wait and self._revoking:
+                # On another thread it would hang: the library answers only the one that runs its callback.
+                self._commit_last(positions)
+            elif wait:
                 self._in_time("commit", lambda: self._commit_last(positions), _COMMIT_SECONDS)
             else:
                 self._consumer.commit(offsets=positions, asynchronous=True)
                 self._under_way += 1
         except KafkaException as error:
             self._commit_failed(error.args[0])
+
+    def has_lost_commits(self) -> bool:
+        """Whether a commit has failed since the last call, so that it should be made again."""
+        lost, self._commit_is_lost = self._commit_is_lost, False
+        return lost
 
     def close(self) -> None:
         """Leave the group, if the broker can be told within a few seconds."""
@@ -159,6 +176,7 @@ class RecordConsumer:
             self._commit_failed(problem)
 
     def _commit_failed(self, error: KafkaError) -> None:
+        self._commit_is_lost = True
         if error.code() not in _NOT_OURS:
             log.warning("commit_failed %s: %s; the next commit makes up for it", error.name(), error.str())
 
