@@ -5,11 +5,13 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Annotated, Any, Literal
 
-from pydantic import AwareDatetime, Field
+from pydantic import AwareDatetime, BaseModel, Field
 
 from eventconsole.api.bodies import Answer, Body, Label
 
 State = Literal["planned", "running", "paused", "waiting for canary", "stopped by canary", "cancelled", "completed"]
+
+ItemState = Literal["waiting", "taken", "sent", "handled", "failed again", "skipped"]
 
 
 class EditRequest(Body):
@@ -151,6 +153,22 @@ class OnePlan(Answer):
     data: PlanAnswer
 
 
+class ReplayQuery(BaseModel):
+    """Which replays, and which page of them."""
+
+    state: State | None = None
+    limit: int = Field(50, ge=1, le=500)
+    cursor: int | None = Field(None, ge=0, lt=2**63)
+
+
+class ItemQuery(BaseModel):
+    """Which dead letters of a replay, and which page of them."""
+
+    state: ItemState | None = None
+    limit: int = Field(50, ge=1, le=500)
+    cursor: int | None = Field(None, ge=0, lt=2**63)
+
+
 class ReplayList(Answer):
     """A page of replays, the newest first."""
 
@@ -163,7 +181,7 @@ class ItemAnswer(Answer):
 
     sequence: int
     dead_letter: int
-    state: Literal["waiting", "taken", "sent", "handled", "failed again", "skipped"]
+    state: ItemState
     note: str
     sent_at: datetime | None
     finished_at: datetime | None

@@ -27,9 +27,7 @@ from eventconsole.api.tokens import Caller
 from eventconsole.models import Scope
 
 _REFUSALS = dict.fromkeys((400, 401, 403, 404, 409, 415, 422, 503), ProblemDocument)
-RowId = Path[Annotated[int, Field(ge=1, lt=2**63)]]
-Cursor = Query[Annotated[int, Field(ge=0, lt=2**63)] | None]
-Limit = Query[Annotated[int, Field(ge=1, le=500)]]
+RowId = Annotated[int, Field(ge=1, lt=2**63)]
 _CHANGING: dict[str, Any] = {
     "response": {200: bodies.OneReplay, **_REFUSALS},
     "auth": needs(Scope.REPLAY),
@@ -41,7 +39,9 @@ letters = Router(tags=["replays"])
 
 
 @letters.post("/{int:letter_id}/replay", summary="Replay a dead letter", **_CHANGING)
-async def replay_letter(request: HttpRequest, letter_id: RowId, body: Body[bodies.ReplayOneRequest]) -> HttpResponse:
+async def replay_letter(
+    request: HttpRequest, letter_id: Path[RowId], body: Body[bodies.ReplayOneRequest]
+) -> HttpResponse:
     """Deliver a dead letter again, to only the group that failed.
 
     Success means that Kafka has acknowledged it; with a `delay` that it is stored and will be sent then. 409 when
@@ -52,7 +52,7 @@ async def replay_letter(request: HttpRequest, letter_id: RowId, body: Body[bodie
 
 
 @letters.post("/{int:letter_id}/undo", summary="Undo a replay that isn't sent yet", **_CHANGING)
-async def undo(request: HttpRequest, letter_id: RowId) -> HttpResponse:
+async def undo(request: HttpRequest, letter_id: Path[RowId]) -> HttpResponse:
     """Take back a replay with a delay, until it is sent."""
     caller = caller_of(request)
 
@@ -93,7 +93,7 @@ async def make_plan(request: HttpRequest, body: Body[bodies.PlanRequest]) -> Htt
 
 
 @router.post("/{int:replay_id}/run", summary="Run a planned replay", **_CHANGING)
-async def run(request: HttpRequest, replay_id: RowId, body: Body[bodies.RunRequest]) -> HttpResponse:
+async def run(request: HttpRequest, replay_id: Path[RowId], body: Body[bodies.RunRequest]) -> HttpResponse:
     """Let the monitor send it, at `rate` events per second; of a `canary` the outcome is waited for first."""
 
     def do(caller: Caller) -> Replay:
@@ -104,19 +104,19 @@ async def run(request: HttpRequest, replay_id: RowId, body: Body[bodies.RunReque
 
 
 @router.post("/{int:replay_id}/pause", summary="Pause a replay", **_CHANGING)
-async def pause(request: HttpRequest, replay_id: RowId) -> HttpResponse:
+async def pause(request: HttpRequest, replay_id: Path[RowId]) -> HttpResponse:
     """Send no more for now."""
     return await _change(request, replay_id, lambda caller: operations.pause(replay_id, caller.name, desk.now()))
 
 
 @router.post("/{int:replay_id}/resume", summary="Resume a replay", **_CHANGING)
-async def resume(request: HttpRequest, replay_id: RowId) -> HttpResponse:
+async def resume(request: HttpRequest, replay_id: Path[RowId]) -> HttpResponse:
     """Go on; also after a canary that stopped it, with all the rest."""
     return await _change(request, replay_id, lambda caller: operations.resume(replay_id, caller.name, desk.now()))
 
 
 @router.post("/{int:replay_id}/cancel", summary="Cancel a replay", **_CHANGING)
-async def cancel(request: HttpRequest, replay_id: RowId) -> HttpResponse:
+async def cancel(request: HttpRequest, replay_id: Path[RowId]) -> HttpResponse:
     """Send no more of it, ever. What was sent stays sent."""
     return await _change(request, replay_id, lambda caller: operations.cancel(replay_id, caller.name, desk.now()))
 
@@ -128,24 +128,19 @@ async def cancel(request: HttpRequest, replay_id: RowId) -> HttpResponse:
     by_alias=True,
     summary="List replays",
 )
-async def replays(
-    request: HttpRequest,
-    state: Query[bodies.State | None] = None,
-    limit: Limit = 50,
-    cursor: Cursor = None,
-) -> HttpResponse:
+async def replays(request: HttpRequest, query: Query[bodies.ReplayQuery]) -> HttpResponse:
     """The newest first. `next` is the cursor of the page after this one."""
     caller = caller_of(request)
 
     def do() -> dict[str, Any]:
         found = Replay.objects.order_by("-pk")
-        if state is not None:
-            found = found.filter(state=state)
-        if cursor is not None:
-            found = found.filter(pk__lt=cursor)
-        rows = list(found[: limit + 1])
-        seen = [row for row in rows[:limit] if all(caller.may_use(topic) for topic, _, _ in row.places)]
-        next_ = str(rows[limit - 1].pk) if len(rows) > limit else None
+        if query.state is not None:
+            found = found.filter(state=query.state)
+        if query.cursor is not None:
+            found = found.filter(pk__lt=query.cursor)
+        rows = list(found[: query.limit + 1])
+        seen = [row for row in rows[: query.limit] if all(caller.may_use(topic) for topic, _, _ in row.places)]
+        next_ = str(rows[query.limit - 1].pk) if len(rows) > query.limit else None
         return {"data": [document(row, desk.now()) for row in seen], "next": next_}
 
     return answer(await desk.at_the_desk(do))
@@ -158,7 +153,7 @@ async def replays(
     by_alias=True,
     summary="See how far a replay is",
 )
-async def replay(request: HttpRequest, replay_id: RowId) -> HttpResponse:
+async def replay(request: HttpRequest, replay_id: Path[RowId]) -> HttpResponse:
     """Counts, rate and time left; what failed again with the same error, and with another."""
     caller = caller_of(request)
     return _one(await desk.at_the_desk(lambda: desk.visible_replay(replay_id, caller)))
@@ -171,28 +166,19 @@ async def replay(request: HttpRequest, replay_id: RowId) -> HttpResponse:
     by_alias=True,
     summary="List the dead letters of a replay",
 )
-async def items(
-    request: HttpRequest,
-    replay_id: RowId,
-    state: Query[str | None] = None,
-    limit: Limit = 50,
-    cursor: Cursor = None,
-) -> HttpResponse:
+async def items(request: HttpRequest, replay_id: Path[RowId], query: Query[bodies.ItemQuery]) -> HttpResponse:
     """In the order in which they are sent, with what became of each."""
     caller = caller_of(request)
-    if state is not None and state not in ReplayItem.State.values:
-        allowed = f"allowed are {', '.join(ReplayItem.State.values)}"
-        raise Problem(INVALID, f"state: {allowed}", [("state", allowed)])
 
     def do() -> dict[str, Any]:
         found = ReplayItem.objects.filter(replay=desk.visible_replay(replay_id, caller)).order_by("sequence")
-        if state is not None:
-            found = found.filter(state=state)
-        if cursor is not None:
-            found = found.filter(sequence__gt=cursor)
-        rows = list(found[: limit + 1])
-        next_ = str(rows[limit - 1].sequence) if len(rows) > limit else None
-        return {"data": [_item(row) for row in rows[:limit]], "next": next_}
+        if query.state is not None:
+            found = found.filter(state=query.state)
+        if query.cursor is not None:
+            found = found.filter(sequence__gt=query.cursor)
+        rows = list(found[: query.limit + 1])
+        next_ = str(rows[query.limit - 1].sequence) if len(rows) > query.limit else None
+        return {"data": [_item(row) for row in rows[: query.limit]], "next": next_}
 
     return answer(await desk.at_the_desk(do))
 
