@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import threading
 from collections.abc import Callable, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Any, NamedTuple
 from zlib import crc32
@@ -112,9 +113,12 @@ class Functions:
         """Call a function that takes one key per item, on a cluster once per hash tag; answers in the items' order."""
         if not keys:
             return []
+        if not self.is_cluster:
+            reply = self.call([Call(function, keys, [*first, *chain.from_iterable(per_item)])])[0]
+            return reply if isinstance(reply, list) else [None] * len(keys)
         parts: dict[str, list[int]] = {}
         for index, key in enumerate(keys):
-            parts.setdefault(key.split("}", 1)[0] if self.is_cluster else "", []).append(index)
+            parts.setdefault(key.split("}", 1)[0], []).append(index)
         replies = self.call(
             [
                 Call(function, [keys[i] for i in part], [*first, *(a for i in part for a in per_item[i])])

@@ -219,9 +219,11 @@ end
 -- KEYS: publish records. ARGV: keep ms, then the record per event. The first acknowledgement stands.
 local function confirm_publish(keys, argv)
   for i, key in ipairs(keys) do
-    local value = redis.call('GET', key)
-    if not value or string.sub(value, 1, 1) ~= 'Y' then
-      redis.call('SET', key, argv[i + 1], 'PX', argv[1])
+    -- Most events come with an id made up for them, which nobody has claimed: one command then.
+    if not redis.call('SET', key, argv[i + 1], 'NX', 'PX', argv[1]) then
+      if string.sub(redis.call('GET', key), 1, 1) ~= 'Y' then
+        redis.call('SET', key, argv[i + 1], 'PX', argv[1])
+      end
     end
   end
   return #keys

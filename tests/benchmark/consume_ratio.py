@@ -22,7 +22,7 @@ from bus.catalog import dead_letter_topic, replay_topic
 from bus.envelope import Event, Metadata, encode, headers_of, new_event_id, timestamp
 from bus.schemas.base import example
 from bus.schemas.orders import OrderCreated
-from tests.benchmark.services import services
+from tests.benchmark.venue import services
 from tests.kafka.contact import create_topic
 
 PARTITIONS = 4

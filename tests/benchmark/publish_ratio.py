@@ -24,7 +24,7 @@ from bus.envelope import Event, Metadata
 from bus.producer import EventProducer, Published
 from bus.schemas.base import example
 from bus.schemas.orders import OrderCreated
-from tests.benchmark.services import services
+from tests.benchmark.venue import services
 from tests.kafka.contact import create_topic
 
 BATCH = 1000

@@ -3,6 +3,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
+from redis.cluster import RedisCluster
 
 from bus.ledger import Ledger
 from tests.contract.ledger.workers import MakeWorker, Worker, ledger_at
@@ -14,6 +15,15 @@ def ledger(any_redis: RedisAddress) -> Iterator[Ledger]:
     """A ledger on an empty Redis of each kind in turn."""
     ledger = ledger_at(any_redis)
     yield ledger
+    close(ledger)
+
+
+def close(ledger: Ledger) -> None:
+    """Close the client's connections, also those that redis-py's cluster client has lent and forgotten."""
+    if isinstance(ledger.client, RedisCluster):
+        for node in ledger.client.get_nodes():
+            if node.redis_connection is not None:
+                node.redis_connection.connection_pool.disconnect()
     ledger.client.close()
 
 
