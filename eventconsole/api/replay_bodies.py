@@ -5,9 +5,10 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Annotated, Any, Literal
 
-from pydantic import AwareDatetime, BaseModel, Field
+from pydantic import BaseModel, Field
 
 from eventconsole.api.bodies import Answer, Body, Label
+from eventconsole.api.dead_letter_bodies import LetterFilters
 
 State = Literal["planned", "running", "paused", "waiting for canary", "stopped by canary", "cancelled", "completed"]
 
@@ -34,28 +35,11 @@ class ReplayOneRequest(Body):
     edit: EditRequest | None = None
 
 
-class FilterRequest(Body):
-    """Which dead letters; all that fit everything given. Times are those of the last failure, `until` excluded."""
-
-    topic: str | None = None
-    group: str | None = None
-    event_id: str | None = None
-    event_type: str | None = None
-    fingerprint: str | None = None
-    error_type: str | None = None
-    key: str | None = None
-    correlation_id: str | None = None
-    reason: str | None = None
-    since: Annotated[AwareDatetime, Field(strict=False)] | None = None
-    until: Annotated[AwareDatetime, Field(strict=False)] | None = None
-    q: str | None = Field(None, description="Text in the error message; or an id or key.")
-
-
 class PlanRequest(Body):
     """A replay of many: a filter or ids. An empty filter means every open dead letter."""
 
-    filter: FilterRequest | None = None
-    ids: list[int] | None = None
+    filter: LetterFilters | None = None
+    ids: list[Annotated[int, Field(ge=1, lt=2**63)]] | None = None
     force: bool = False
     all_groups: bool = False
     reason: Label = ""

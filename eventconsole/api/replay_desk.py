@@ -10,7 +10,8 @@ from typing import Any, TypeVar
 
 from bus import conf
 from bus.deadletterindex.records import OriginGoneError, PayloadGoneError, whole_record_of
-from bus.envelope import new_event_id, timestamp
+from bus.deadletterindex.times import iso_or_none
+from bus.envelope import new_event_id
 from bus.models import DeadLetter, ErrorGroupPlace, Replay, ReplayItem
 from bus.replay import operations, states
 from bus.replay.edit import SAME, Edit, Edited, edited
@@ -56,7 +57,7 @@ def _translated(do: Callable[[], T]) -> T:
     except NotPossibleError as error:
         members: dict[str, Any] = {
             "who": error.who or None,
-            "when": None if error.at is None else timestamp(round(error.at.timestamp() * 1000)),
+            "when": iso_or_none(error.at),
         }
         raise Problem(CONFLICT, str(error), members={**members, "possible": list(error.possible)}) from error
 

@@ -11,7 +11,7 @@ from ninja import Body, Path, Query, Router
 from pydantic import Field
 
 from bus.deadletterindex.pages import LetterFilter
-from bus.envelope import timestamp
+from bus.deadletterindex.times import iso_or_none
 from bus.models import DeadLetter, Replay, ReplayItem
 from bus.replay import operations, report, states
 from bus.replay.engine import live_groups
@@ -79,9 +79,9 @@ async def make_plan(request: HttpRequest, body: Body[bodies.PlanRequest]) -> Htt
         raise Problem(INVALID, "filter: say either filter or ids", [("filter", "say either filter or ids")])
 
     def do() -> dict[str, Any]:
-        wanted = body.filter.model_dump() if body.filter is not None else {}
+        topics = desk.visible_topics(caller)
         choice = Choice(
-            LetterFilter(**wanted, topics=desk.visible_topics(caller)),
+            LetterFilter(topics=topics) if body.filter is None else body.filter.filter(topics),
             None if body.ids is None else tuple(dict.fromkeys(body.ids)),
             body.force,
             body.all_groups,
@@ -218,13 +218,13 @@ def document(found: Replay, now: datetime) -> dict[str, Any]:
         "secondsLeft": progress.seconds_left,
         "canary": found.canary,
         "stopAtPercent": found.stop_at_percent,
-        "sendAt": _time(found.send_at),
-        "createdAt": _time(found.created_at),
+        "sendAt": iso_or_none(found.send_at),
+        "createdAt": iso_or_none(found.created_at),
         "createdBy": found.created_by,
-        "changedAt": _time(found.changed_at),
+        "changedAt": iso_or_none(found.changed_at),
         "changedBy": found.changed_by,
-        "startedAt": _time(found.started_at),
-        "finishedAt": _time(found.finished_at),
+        "startedAt": iso_or_none(found.started_at),
+        "finishedAt": iso_or_none(found.finished_at),
         "reason": found.reason,
         "filter": found.filter,
         "places": [{"topic": topic, "group": group, "count": count} for topic, group, count in found.places],
@@ -258,10 +258,6 @@ def _item(row: ReplayItem) -> dict[str, Any]:
         "deadLetter": row.dead_letter_id,
         "state": row.state,
         "note": row.note,
-        "sentAt": _time(row.sent_at),
-        "finishedAt": _time(row.finished_at),
+        "sentAt": iso_or_none(row.sent_at),
+        "finishedAt": iso_or_none(row.finished_at),
     }
-
-
-def _time(at: datetime | None) -> str | None:
-    return None if at is None else timestamp(round(at.timestamp() * 1000))

@@ -13,6 +13,7 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError
 
 from bus.deadletterindex.pages import LetterFilter
+from bus.deadletterindex.times import moment
 from bus.errors import BusError
 from bus.models import Replay, ReplayItem
 from bus.replay import operations, report
@@ -41,7 +42,7 @@ class Command(BaseCommand):
             parser.add_argument(f"--{name}", metavar="VALUE", help=f"those with this {name.replace('-', ' ')}")
         parser.add_argument("--error", metavar="TYPE", dest="error_type", help="those with this error type")
         parser.add_argument("--text", metavar="TEXT", dest="q", help="those whose error message has this text")
-        parser.add_argument("--since", metavar="TIME", help="failed since then: 2026-01-31T10:00, or 2h, 30m, 7d ago")
+        parser.add_argument("--since", metavar="TIME", help="failed since then: 2026-01-31T10:00Z, or 2h, 30m, 7d ago")
         parser.add_argument("--until", metavar="TIME", help="failed before then")
         parser.add_argument("--all", action="store_true", help="every open dead letter")
         parser.add_argument("--dry-run", action="store_true", help="say what would be replayed, and send nothing")
@@ -157,7 +158,6 @@ def _time(name: str, text: str) -> datetime:
     if text[:-1].isdecimal() and text[-1] in _UNITS:
         return datetime.now(UTC) - timedelta(seconds=int(text[:-1]) * _UNITS[text[-1]])
     try:
-        at = datetime.fromisoformat(text)
-    except ValueError:
-        raise CommandError(f"--{name}: {text!r} given, allowed is 2026-01-31T10:00 (UTC), or 2h, 30m, 7d") from None
-    return at if at.tzinfo else at.replace(tzinfo=UTC)
+        return moment(text)
+    except (ValueError, OverflowError):
+        raise CommandError(f"--{name}: {text!r} given, allowed is 2026-01-31T10:00Z, or 2h, 30m, 7d") from None
