@@ -206,7 +206,7 @@ def _finite(number: str) -> float:
 
 def _check_metadata(metadata: Metadata, found: dict[str, Any]) -> None:
     # One look at all of them, because every event comes by here; which one it was is asked when it matters.
-    if not _TEXT_OR_NONE.issuperset(map(type, metadata)) or not _TEXT_OR_NONE.issuperset(map(type, found.values())):
+    if not _TEXT_OR_NONE.issuperset(map(type, found.values())):
         for name in _LABELS:
             label = found.get(name)
             if label is not None and type(label) is not str:
