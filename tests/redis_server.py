@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import signal
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -72,6 +73,16 @@ class RedisServer:
         if self._process is not None:
             self._process.kill()
             self._process = None
+
+    def freeze(self) -> None:
+        """Let it stand still: clients keep their connections and get no answer."""
+        if self._process is not None:
+            self._process.signal(signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        """End a freeze: it answers what it was asked meanwhile, whether or not anybody still listens."""
+        if self._process is not None:
+            self._process.signal(signal.SIGCONT)
 
 
 class RedisCluster:

@@ -85,7 +85,7 @@ class Stage:
         priority: str = "normal",
     ) -> list[Sent]:
         """Write an event per order, the keys in turn, and wait until they are stored."""
-        sent = []
+        sent: list[Sent] = []
         for order in orders:
             number = len(self.sent)
             key, its_id = keys[len(sent) % len(keys)], event_id or f"{self.topic}-{number}"
@@ -93,7 +93,9 @@ class Stage:
                 Metadata(its_id, topic or self.topic, timestamp(int(time.time() * 1000)), priority=priority),
                 {"n": number, "do": order},
             )
-            stored = self.write(encode(event), key, headers_of(event, "scenario"), partition, topic)
+            stored = self.write(
+                encode(event), key.encode() if key else None, headers_of(event, "scenario"), partition, topic
+            )
             sent.append(Sent(number, order, key, its_id, stored))
             self.sent.append(sent[-1])
         self.writer.flush()
@@ -102,13 +104,13 @@ class Stage:
     def write(
         self,
         value: bytes | None,
-        key: str | None = None,
+        key: bytes | None = None,
         headers: Headers = (),
         partition: int = ANY_PARTITION,
         topic: str | None = None,
     ) -> list[Position]:
         """Queue any record."""
-        return self.writer.write(topic or self.topic, value, key.encode() if key else None, headers, partition)
+        return self.writer.write(topic or self.topic, value, key, headers, partition)
 
     def replay(self, letter: DeadLetter) -> None:
         """Deliver a dead letter again."""

@@ -30,7 +30,7 @@ def register(shop: plan.ShopPlan) -> None:
     """Register the handlers of a plan in this process."""
     effects = Effects(Path(shop.effects))
     for each in shop.handlers:
-        function = _async_handler(effects) if each.is_async else _sync_handler(effects, each)
+        function = _async_handler(effects, each) if each.is_async else _sync_handler(effects, each)
         handler(*each.topics, group=each.group, **each.options)(function)
 
 
@@ -47,9 +47,13 @@ def _sync_handler(effects: Effects, its_plan: plan.HandlerPlan) -> Any:
     return handle
 
 
-def _async_handler(effects: Effects) -> Any:
+def _async_handler(effects: Effects, its_plan: plan.HandlerPlan) -> Any:
+    writes_database = bool(its_plan.options.get("exactly_once"))
+
     async def handle(data: Any, metadata: Metadata) -> None:
         _write_down(effects, "started", data, metadata)
+        if writes_database:
+            await Sale.objects.acreate(event_id=metadata.event_id, group=its_plan.group)
         await asyncio.sleep(_obey(effects, data, metadata))
         _write_down(effects, "done", data, metadata)
 

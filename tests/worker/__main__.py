@@ -1,4 +1,4 @@
-"""python -m tests.worker [--crash-at POINT]… [--freeze-at POINT]… -- COMMAND ARGUMENT…
+"""python -m tests.worker [--crash-at POINT]… [--freeze-at POINT]… COMMAND ARGUMENT…
 
 Runs a management command. See `accidents` for what a POINT is.
 """
@@ -18,7 +18,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m tests.worker")
     parser.add_argument("--crash-at", action="append", default=[], metavar="POINT")
     parser.add_argument("--freeze-at", action="append", default=[], metavar="POINT")
-    parser.add_argument("command", nargs="+")
+    parser.add_argument("command", nargs=argparse.REMAINDER)
     options = parser.parse_args()
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "eventconsole.settings")
     django.setup()

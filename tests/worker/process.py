@@ -31,7 +31,7 @@ class Worker:
         """`crash_at` and `freeze_at` are points as `tests.worker.accidents` reads them."""
         accidents = [part for point in crash_at for part in ("--crash-at", point)]
         accidents += [part for point in freeze_at for part in ("--freeze-at", point)]
-        arguments = [sys.executable, "-m", "tests.worker", *accidents, "--", *command]
+        arguments = [sys.executable, "-m", "tests.worker", *accidents, *command]
         inherited = {name: os.environ[name] for name in ("PATH", "HOME", "LANG") if name in os.environ}
         self._process = BoundProcess(arguments, folder / "worker.log", {**inherited, **env}, ROOT)
 
@@ -50,14 +50,14 @@ class Worker:
         return self._process.returncode
 
     def log(self, event: str = "") -> list[dict[str, Any]]:
-        """Its log lines, decoded; only those of one event if wanted."""
+        """Its log lines, decoded; only those whose event is this or begins with this word, if wanted."""
         lines: list[dict[str, Any]] = []
         for line in self.output.splitlines():
             try:
                 decoded = json.loads(line)
             except ValueError:
                 continue
-            if isinstance(decoded, dict) and event in ("", decoded.get("event")):
+            if isinstance(decoded, dict) and event in ("", *str(decoded.get("event")).split(" ", 1)[:1]):
                 lines.append(decoded)
         return lines
 
