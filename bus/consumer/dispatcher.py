@@ -132,13 +132,16 @@ class Dispatcher:
         """Stop the thread and end the lease: what is still claimed may be taken over at once.
 
         The event of a handler that still runs waits as long as the lease would have lasted, so that it isn't run beside
-        itself. It isn't suspected of anything.
+        itself. Neither it nor one whose dead letter is on its way is suspected of anything.
         """
         self._ended = True
         self._wake.set()
         self._thread.join(timeout)
         if self.failure is None and not self._thread.is_alive():
+            self._conclude_done()
+            self._call_off(lambda _: True)
             running = [work for job in self._jobs for work in job.works]
+            running += [dead.work for dying in self._conclusion.dying.values() for dead in dying]
             self._exchange.end(running, self.settings.lease_seconds)
 
     def held(self, partition: Partition) -> tuple[int, int]:

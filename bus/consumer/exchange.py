@@ -173,6 +173,7 @@ class Exchange:
             answer = work.answer
             postponed = answer.attempts, answer.crashes, answer.history, int(seconds * 1000)
             self._queue(work, answer.number, Status.RETRYING, *postponed)
+        self._not_before = 0.0  # the last chance
         while self.unsettled:
             if self.is_free:
                 self.ask(())
