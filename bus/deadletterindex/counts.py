@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple, TypeVar
 
-from django.db.models import Count, F, Max, Min, Q, Value
-from django.db.models.expressions import Combinable
-from django.db.models.functions import Greatest, Least
+from django.db.models import Count, Max, Min, Q
 
+from bus.deadletterindex.bulk import add_to_rows, insert_rows
 from bus.deadletterindex.fingerprint import Kind
 from bus.models import DeadLetter, ErrorGroup, ErrorGroupPlace, LetterStatus
 
-_BATCH = 500
+_BATCH: Final = 500
+_COUNTS: Final = tuple(LetterStatus.values)
+_GROUP_COUNTS: Final = (*_COUNTS, "replayed", "came_back")
+_TIMES: Final = {"first_seen_at": "<", "last_seen_at": ">", "last_replayed_at": ">", "came_back_at": ">"}
 
 
 class Spot(NamedTuple):
@@ -59,38 +61,29 @@ class Counts:
     def apply(self) -> None:
         """Write everything. Belongs into the transaction that changes the dead letters."""
         self._make_groups()
-        for fingerprint in sorted({*self._groups, *self._seen, *self._marks}):
-            changes = _increments(self._groups.get(fingerprint, Counter()))
-            if fingerprint in self._seen:
-                _, first, last = self._seen[fingerprint]
-                changes["first_seen_at"] = Least(F("first_seen_at"), Value(first))
-                changes["last_seen_at"] = Greatest(F("last_seen_at"), Value(last))
-            changes.update(self._marks.get(fingerprint, {}))
-            if changes:
-                ErrorGroup.objects.filter(pk=fingerprint).update(**changes)
-        for spot in sorted(self._places):
-            changes = _increments(self._places[spot])
-            if changes and not ErrorGroupPlace.objects.filter(**spot._asdict()).update(**changes):
-                first_counts = {name: max(0, count) for name, count in self._places[spot].items()}
-                ErrorGroupPlace.objects.create(**spot._asdict(), **first_counts)
+        self._make_places()
+        fingerprints = sorted({*self._groups, *self._seen, *self._marks})
+        for some in _batches(fingerprints):
+            # In order, and before their places: two transactions never wait for each other in turn.
+            list(ErrorGroup.objects.select_for_update().filter(pk__in=some).order_by("pk").values_list("pk"))
+            add_to_rows(ErrorGroup, ["fingerprint"], _GROUP_COUNTS, _TIMES, [self._group_row(each) for each in some])
+        rows = [(*spot, *(counts[name] for name in _COUNTS)) for spot, counts in sorted(self._places.items())]
+        changed = [row for row in rows if any(row[3:])]
+        add_to_rows(ErrorGroupPlace, ["fingerprint", "topic", "group"], _COUNTS, {}, changed)
+
+    def _group_row(self, fingerprint: str) -> tuple[Any, ...]:
+        counts, marks = self._groups.get(fingerprint, Counter()), self._marks.get(fingerprint, {})
+        _, first, last = self._seen.get(fingerprint, (None, None, None))
+        times = (first, last, marks.get("last_replayed_at"), marks.get("came_back_at"))
+        return (fingerprint, *(counts[name] for name in _GROUP_COUNTS), *times)
+
+    def _make_places(self) -> None:
+        new = [spot for spot, counts in sorted(self._places.items()) if spot.fingerprint in self._seen]
+        insert_rows(ErrorGroupPlace, ["fingerprint", "topic", "group"], new)
 
     def _make_groups(self) -> None:
-        wanted = sorted(self._seen)
-        for start in range(0, len(wanted), _BATCH):
-            ErrorGroup.objects.bulk_create(
-                [
-                    ErrorGroup(
-                        fingerprint=kind.fingerprint,
-                        error_type=kind.error_type,
-                        message=kind.message,
-                        frame=kind.frame,
-                        first_seen_at=first,
-                        last_seen_at=last,
-                    )
-                    for kind, first, last in (self._seen[name] for name in wanted[start : start + _BATCH])
-                ],
-                ignore_conflicts=True,
-            )
+        names = ["fingerprint", "error_type", "message", "frame", "first_seen_at", "last_seen_at"]
+        insert_rows(ErrorGroup, names, [(*kind, first, last) for _, (kind, first, last) in sorted(self._seen.items())])
 
 
 def recount() -> None:
@@ -128,12 +121,9 @@ def forget_empty_groups(among: Iterable[str] | None = None) -> None:
         ErrorGroup.objects.filter(pk__in=some).delete()
 
 
-def _increments(counts: Counter[str]) -> dict[str, Any]:
-    changes: dict[str, Combinable] = {}
-    for name, count in counts.items():
-        if count > 0:
-            changes[name] = F(name) + count
-        elif count < 0:
-            # A count that is wrong must not keep anybody from changing a dead letter.
-            changes[name] = Greatest(F(name) + count, Value(0))
-    return changes
+Item = TypeVar("Item")
+
+
+def _batches(items: Sequence[Item]) -> Iterator[Sequence[Item]]:
+    for start in range(0, len(items), _BATCH):
+        yield items[start : start + _BATCH]

@@ -2,50 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, fields
 from datetime import datetime
-from typing import Any, Final
+from operator import attrgetter
+from typing import Final
 
+from bus.deadletterindex.bulk import insert_rows
 from bus.deadletterindex.counts import Counts, Spot
-from bus.deadletterindex.rows import Entry, Identity
+from bus.deadletterindex.rows import Entry, Identity, LetterRow, PayloadRow, Place
 from bus.models import DeadLetter, DeadLetterPayload, DeadLetterPosition, LetterStatus
 
-_CONTENT: Final = (
-    "topic",
-    "event_type",
-    "key",
-    "has_key",
-    "correlation_id",
-    "reason",
-    "error_type",
-    "error_message",
-    "fingerprint",
-    "attempts",
-    "first_failed_at",
-    "last_failed_at",
-    "size",
-    "cluster",
-    "dlq_topic",
-    "dlq_partition",
-    "dlq_offset",
-    "has_left_kafka",
-)
-"""What a row has from its record; the rest is what became of it."""
+_COLUMNS: Final = [each.name for each in fields(LetterRow)]
+_ROW: Final = attrgetter(*_COLUMNS)
+_OF_PEOPLE: Final = {"event_id", "group", "generation", "replayed_times", "failed_again_times", "indexed_at"}
+_CONTENT: Final = [name for name in _COLUMNS if name not in _OF_PEOPLE]
+"""What is taken anew from a record that is read again; the rest says which it is and what became of it."""
 
-_KNOWN: Final = (
-    "id",
-    "event_id",
-    "group",
-    "generation",
-    "status",
-    "cluster",
-    "dlq_topic",
-    "dlq_partition",
-    "dlq_offset",
-    "fingerprint",
-    "topic",
-    "previous_id",
-)
+
+@dataclass(slots=True)
+class Known:
+    """What is known of a row that is there."""
+
+    pk: int
+    cluster: str
+    place: Place
+    spot: Spot
+    previous: int | None
 
 
 class Entries:
@@ -55,38 +38,38 @@ class Entries:
         self._entries = entries
         self._now = now
         self._counts = Counts()
-        self._known: dict[Identity, DeadLetter] = {}
+        self._known: dict[Identity, Known] = {}
 
     def save(self) -> None:
         """Insert what is new, note further positions, link generations, count."""
-        event_ids = list({entry.identity.event_id for entry in self._entries})
         # All generations of these events, so that what failed again is linked in whatever order it is read.
-        for letter in DeadLetter.objects.filter(event_id__in=event_ids).only(*_KNOWN):
-            self._known[_identity(letter)] = letter
+        event_ids = list({entry.identity.event_id for entry in self._entries})
+        self._known = _known(event_ids)
         new: dict[Identity, Entry] = {}
         again: dict[Identity, Entry] = {}
         for entry in self._entries:
-            if entry.identity in self._known:
-                _keep_first(again, entry)
-            else:
-                _keep_first(new, entry)
-        self._insert(new)
+            _keep_first(again if entry.identity in self._known else new, entry)
+        if new:
+            insert_rows(DeadLetter, _COLUMNS, [_ROW(entry.letter) for entry in new.values()])
+            self._known = _known(event_ids)
+            self._insert_payloads(new)
+        for entry in new.values():
+            self._count(entry)
         for identity, entry in again.items():
             self._update(self._known[identity], entry)
-        DeadLetterPosition.objects.bulk_create(
-            [self._position(entry) for entry in self._entries], ignore_conflicts=True
-        )
-        self._link(list(new))
+        self._insert_positions()
+        self._link(new)
         self._counts.apply()
 
-    def _insert(self, new: dict[Identity, Entry]) -> None:
-        entries = list(new.values())
-        letters = DeadLetter.objects.bulk_create([entry.letter for entry in entries])
-        for entry, letter in zip(entries, letters, strict=True):
-            entry.payload.dead_letter_id = letter.pk
-            self._known[entry.identity] = letter
-            self._count(entry)
-        DeadLetterPayload.objects.bulk_create([entry.payload for entry in entries])
+    def _insert_payloads(self, new: dict[Identity, Entry]) -> None:
+        names = ["dead_letter_id", *PayloadRow._fields]
+        rows = [(self._known[identity].pk, *entry.payload) for identity, entry in new.items()]
+        insert_rows(DeadLetterPayload, names, rows)
+
+    def _insert_positions(self) -> None:
+        names = ["dead_letter_id", "cluster", *Place._fields]
+        rows = [(self._known[each.identity].pk, each.letter.cluster, *each.place) for each in self._entries]
+        insert_rows(DeadLetterPosition, names, rows)
 
     def _count(self, entry: Entry) -> None:
         letter = entry.letter
@@ -98,63 +81,71 @@ class Entries:
             self._counts.add_to(letter.fingerprint, "came_back")
             self._counts.mark(letter.fingerprint, "came_back_at", letter.last_failed_at)
 
-    def _update(self, known: DeadLetter, entry: Entry) -> None:
+    def _update(self, known: Known, entry: Entry) -> None:
         """A record that was seen before, or another one of the same dead letter: the first place counts."""
-        is_alive = known.cluster == entry.letter.cluster
-        if is_alive and _order(known) <= _order(entry.letter):
+        if known.cluster == entry.letter.cluster and known.place <= entry.place:
             return
+        # Locked: people change its status, which is what it counts as.
+        row = DeadLetter.objects.select_for_update().filter(pk=known.pk).values_list("status", "purged_at").first()
+        if row is None:
+            return
+        status, purged_at = row
         content = {name: getattr(entry.letter, name) for name in _CONTENT}
-        DeadLetter.objects.filter(pk=known.pk).update(**content)
-        payload = {"value": entry.payload.value, "key": entry.payload.key, "headers": entry.payload.headers}
-        DeadLetterPayload.objects.update_or_create(dead_letter_id=known.pk, defaults=payload)
+        DeadLetter.objects.filter(pk=known.pk).update(**content, has_left_kafka=False)
+        if purged_at is None:
+            DeadLetterPayload.objects.update_or_create(dead_letter_id=known.pk, defaults=entry.payload._asdict())
+        spot = _spot(entry.letter)
         self._counts.seen(entry.kind, entry.letter.last_failed_at)
-        if _spot(known) != _spot(entry.letter):
-            self._counts.add(_spot(known), known.status, -1)
-            self._counts.add(_spot(entry.letter), known.status)
-        for name in ("cluster", "dlq_topic", "dlq_partition", "dlq_offset", "fingerprint", "topic"):
-            setattr(known, name, content[name])
+        if known.spot != spot:
+            self._counts.add(known.spot, status, -1)
+            self._counts.add(spot, status)
+        known.cluster, known.place, known.spot = entry.letter.cluster, entry.place, spot
 
-    def _position(self, entry: Entry) -> DeadLetterPosition:
-        return DeadLetterPosition(
-            dead_letter=self._known[entry.identity], cluster=entry.letter.cluster, **entry.place._asdict()
-        )
-
-    def _link(self, added: Sequence[Identity]) -> None:
+    def _link(self, added: Iterable[Identity]) -> None:
         """Point each generation to the one before, which it stands for from now on."""
         for identity in added:
             for newer in (identity, identity._replace(generation=identity.generation + 1)):
                 letter = self._known.get(newer)
                 previous = self._known.get(newer._replace(generation=newer.generation - 1))
-                if letter is None or previous is None or letter.previous_id == previous.pk:
+                if letter is None or previous is None or letter.previous == previous.pk:
                     continue
-                letter.previous_id = previous.pk
-                DeadLetter.objects.filter(pk=letter.pk).update(previous=previous)
+                letter.previous = previous.pk
+                DeadLetter.objects.filter(pk=letter.pk).update(previous=previous.pk)
                 self._supersede(previous)
 
-    def _supersede(self, previous: DeadLetter) -> None:
+    def _supersede(self, previous: Known) -> None:
         # Read again: what is known was read without a lock, and people change it.
-        status = DeadLetter.objects.select_for_update().values_list("status", flat=True).get(pk=previous.pk)
-        if status == LetterStatus.SUPERSEDED:
+        row = DeadLetter.objects.select_for_update().filter(pk=previous.pk).values_list("status").first()
+        if row is None or row[0] == LetterStatus.SUPERSEDED:
             return
         DeadLetter.objects.filter(pk=previous.pk).update(status=LetterStatus.SUPERSEDED)
-        self._counts.add(_spot(previous), status, -1)
-        self._counts.add(_spot(previous), LetterStatus.SUPERSEDED)
+        self._counts.add(previous.spot, row[0], -1)
+        self._counts.add(previous.spot, LetterStatus.SUPERSEDED)
 
 
-def _identity(letter: DeadLetter) -> Identity:
-    return Identity(letter.event_id, letter.group, letter.generation)
+def _known(event_ids: Sequence[str]) -> dict[Identity, Known]:
+    rows = DeadLetter.objects.filter(event_id__in=event_ids).values_list(
+        *Identity._fields,
+        "pk",
+        "cluster",
+        "dlq_topic",
+        "dlq_partition",
+        "dlq_offset",
+        *Spot._fields,
+        "previous_id",
+    )
+    return {
+        Identity(*row[:3]): Known(row[3], row[4], Place(*row[5:8]), Spot(*row[8:11]), row[11])
+        for row in rows.iterator(chunk_size=2000)
+    }
 
 
-def _spot(letter: DeadLetter) -> Spot:
+def _spot(letter: LetterRow) -> Spot:
     return Spot(letter.fingerprint, letter.topic, letter.group)
-
-
-def _order(letter: DeadLetter) -> tuple[Any, ...]:
-    return letter.dlq_topic, letter.dlq_partition, letter.dlq_offset
 
 
 def _keep_first(entries: dict[Identity, Entry], entry: Entry) -> None:
     """Of several records of one dead letter keep that with the first place, whatever order they are read in."""
     present = entries.get(entry.identity)
-    if present is None or _order(entry.letter) < _order(present.letter):
+    if present is None or entry.place < present.place:
         entries[entry.identity] = entry

@@ -18,6 +18,7 @@ from django.db import transaction
 
 from bus import catalog
 from bus.deadletterindex import retention
+from bus.deadletterindex.bulk import advance_rows
 from bus.deadletterindex.entries import Entries
 from bus.deadletterindex.rows import entry_of
 from bus.errors import BusError
@@ -27,7 +28,7 @@ from bus.models import DeadLetter, DeadLetterPosition, IndexPosition
 
 log = logging.getLogger("bus.deadletterindex")
 
-BATCH: Final = 500
+BATCH: Final = 1000
 _UNNAMED: Final = "unnamed"  # a cluster that says no id; empty means "not found again yet"
 LOOK_SECONDS: Final = 5.0
 """How often the index looks for new topics, and how far behind it is."""
@@ -194,12 +195,9 @@ class Index:
             partition = (record.topic(), record.partition())
             after[partition] = max(record.offset() + 1, after.get(partition, 0))
         with transaction.atomic():
-            for (topic, number), offset in sorted(after.items()):
-                taken = IndexPosition.objects.filter(
-                    cluster=self._cluster_id, topic=topic, partition=number, next_offset=self._places[topic, number]
-                ).update(next_offset=offset)
-                if not taken:
-                    raise PositionTakenError(f"{topic}[{number}] was read on by another process")
+            moves = [(self._cluster_id, *each, self._places[each], offset) for each, offset in sorted(after.items())]
+            if advance_rows(IndexPosition, ["cluster", "topic", "partition"], "next_offset", moves) < len(moves):
+                raise PositionTakenError("a .dlq partition was read on by another process")
             Entries(entries, now).save()
         self._places.update(after)
 

@@ -1,4 +1,4 @@
-"""A record of a `.dlq` topic as rows of the index. Pure, but for the models it fills.
+"""A record of a `.dlq` topic as rows of the index. Pure.
 
 Whatever somebody wrote there becomes a row: what can't be read is left out, what is too long is cut.
 """
@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import hashlib
 import re
-from base64 import b64decode, b64encode
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Final, NamedTuple
@@ -18,7 +17,6 @@ from bus import catalog, deadletters, envelope
 from bus.deadletterindex.fingerprint import Kind, kind_of
 from bus.errors import EnvelopeError
 from bus.kafka.consumer import Record
-from bus.models import DeadLetter, DeadLetterPayload
 
 MAX_KEY: Final = 255
 _MAX_COUNT: Final = 2**31 - 1
@@ -44,13 +42,50 @@ class Identity(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
+class LetterRow:
+    """What a row of DeadLetter has from its record, by the names of its fields."""
+
+    event_id: str
+    group: str
+    generation: int
+    topic: str
+    event_type: str
+    key: str
+    has_key: bool
+    correlation_id: str
+    reason: str
+    error_type: str
+    error_message: str
+    fingerprint: str
+    attempts: int | None
+    first_failed_at: datetime
+    last_failed_at: datetime
+    size: int
+    cluster: str
+    dlq_topic: str
+    dlq_partition: int
+    dlq_offset: int
+    replayed_times: int
+    failed_again_times: int
+    indexed_at: datetime
+
+
+class PayloadRow(NamedTuple):
+    """What a row of DeadLetterPayload has from its record."""
+
+    value: bytes | None
+    key: bytes | None
+    headers: bytes
+
+
+@dataclass(frozen=True, slots=True)
 class Entry:
-    """A record, ready for the index: a row that isn't saved yet, its payload, and the kind of its failure."""
+    """A record, ready for the index: its rows, and the kind of its failure."""
 
     identity: Identity
     place: Place
-    letter: DeadLetter
-    payload: DeadLetterPayload
+    letter: LetterRow
+    payload: PayloadRow
     kind: Kind
 
 
@@ -66,7 +101,7 @@ def entry_of(record: Record, cluster: str, now: datetime) -> Entry:
     last = _time(last_ms) or now
     first = _time(read.first_failed_at_ms) or last
     identity = Identity(short_id(event_id), storable(read.group, 249), read.generation)
-    letter = DeadLetter(
+    letter = LetterRow(
         **identity._asdict(),
         topic=storable(place.topic.removesuffix(catalog.DEAD_LETTER_SUFFIX), 249),
         event_type=storable(read.event_type, 249),
@@ -90,7 +125,7 @@ def entry_of(record: Record, cluster: str, now: datetime) -> Entry:
         failed_again_times=min(read.generation, _MAX_COUNT),
         indexed_at=now,
     )
-    payload = DeadLetterPayload(value=record.value(), key=record.key(), headers=pack_headers(headers))
+    payload = PayloadRow(record.value(), record.key(), pack_headers(headers))
     return Entry(identity, place, letter, payload, kind)
 
 
@@ -115,9 +150,10 @@ def key_text(key: bytes | None) -> str:
 
 def pack_headers(headers: deadletters.HeaderSequence) -> bytes:
     """Headers as the payload keeps them."""
+    # Each byte as the character of its number: any bytes come back as they were.
     return orjson.dumps(
         [
-            [name.encode(errors="replace").decode(), None if value is None else b64encode(value).decode()]
+            (name.encode(errors="replace").decode(), None if value is None else value.decode("latin-1"))
             for name, value in headers
         ]
     )
@@ -125,7 +161,7 @@ def pack_headers(headers: deadletters.HeaderSequence) -> bytes:
 
 def unpack_headers(packed: bytes) -> list[tuple[str, bytes | None]]:
     """The same back."""
-    return [(name, None if value is None else b64decode(value)) for name, value in orjson.loads(packed)]
+    return [(name, None if value is None else value.encode("latin-1")) for name, value in orjson.loads(packed)]
 
 
 def _correlation(read: deadletters.DeadLetter) -> str | None:

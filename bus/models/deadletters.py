@@ -178,7 +178,7 @@ class DeadLetterPayload(models.Model):
     dead_letter = models.OneToOneField(DeadLetter, on_delete=models.CASCADE, primary_key=True, related_name="payload")
     value = models.BinaryField(null=True)
     key = models.BinaryField(null=True)
-    headers = models.BinaryField(help_text="JSON: pairs of a name and its value in base64, or null.")
+    headers = models.BinaryField(help_text="JSON: pairs of a name and its value, bytes as Latin-1, or null.")
 
     def __str__(self) -> str:
         return f"payload of dead letter {self.dead_letter_id}"

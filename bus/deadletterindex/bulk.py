@@ -1,0 +1,107 @@
+"""Many rows in one statement. Django's own ways build an object and several expressions for each value, and an index of
+a hundred thousand dead letters has three million of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any, Final
+
+from django.db import connection
+from django.db.models import Model
+
+Row = Sequence[Any]
+_MOST: Final = 500
+
+
+def insert_rows(model: type[Model], names: Sequence[str], rows: Sequence[Row]) -> None:
+    """Insert rows; those that a unique constraint knows already change nothing.
+
+    `names` are attributes of the model, and what the rows hold. The other fields get their defaults.
+    """
+    if not rows:
+        return
+    by_name = {field.attname: field for field in model._meta.concrete_fields}
+    others = [field for field in model._meta.concrete_fields if field.attname not in names and not field.primary_key]
+    defaults = [field.get_default() for field in others]
+    fields = [*(by_name[name] for name in names), *others]
+    quote = connection.ops.quote_name
+    columns = ", ".join(quote(str(field.column)) for field in fields)
+    into = f"INSERT INTO {quote(model._meta.db_table)} ({columns})"
+    complete = [[*row, *defaults] for row in rows]
+    with connection.cursor() as cursor:
+        if connection.vendor == "postgresql":
+            arrays = ", ".join(f"%s::{field.db_type(connection)}[]" for field in fields)
+            by_column = [list(column) for column in zip(*complete, strict=True)]
+            cursor.execute(f"{into} SELECT * FROM unnest({arrays}) ON CONFLICT DO NOTHING", by_column)
+        else:
+            marks = ", ".join(["%s"] * len(fields))
+            cursor.executemany(f"{into} VALUES ({marks}) ON CONFLICT DO NOTHING", [_adapted(row) for row in complete])
+
+
+def add_to_rows(
+    model: type[Model], keys: Sequence[str], counts: Sequence[str], times: Mapping[str, str], rows: Sequence[Row]
+) -> None:
+    """Add to the counts of many rows; none gets below 0. A row is its keys, its counts and its times.
+
+    `times` says what becomes of each: "<" the earlier of both, ">" the later one. A time that is None changes nothing.
+    """
+    for start in range(0, len(rows), _MOST):
+        _add_to_some(model, keys, counts, times, rows[start : start + _MOST])
+
+
+def _add_to_some(
+    model: type[Model], keys: Sequence[str], counts: Sequence[str], times: Mapping[str, str], rows: Sequence[Row]
+) -> None:
+    quote = connection.ops.quote_name
+    changes = []
+    for name in map(quote, counts):
+        # A count that is wrong must not keep anybody from changing a dead letter.
+        changes.append(f"{name} = CASE WHEN t.{name} + v.{name} < 0 THEN 0 ELSE t.{name} + v.{name} END")
+    for time, sign in times.items():
+        name = quote(time)
+        newer = f"t.{name} IS NULL OR v.{name} {sign} t.{name}"
+        changes.append(f"{name} = CASE WHEN {newer} THEN COALESCE(v.{name}, t.{name}) ELSE t.{name} END")
+    _update(model, keys, [*keys, *counts, *times], changes, rows)
+
+
+def advance_rows(model: type[Model], keys: Sequence[str], name: str, rows: Sequence[Row]) -> int:
+    """Set a number of many rows that is what it is expected to be; returns of how many it was.
+
+    A row is its keys, the number expected, and the new one.
+    """
+    quote, advanced = connection.ops.quote_name, 0
+    for start in range(0, len(rows), _MOST):
+        change = f"{quote(name)} = v.{quote('new_' + name)}"
+        some = rows[start : start + _MOST]
+        advanced += _update(model, [*keys, name], [*keys, name, f"new_{name}"], [change], some)
+    return advanced
+
+
+def _update(
+    model: type[Model], keys: Sequence[str], names: Sequence[str], changes: Sequence[str], rows: Sequence[Row]
+) -> int:
+    """Update from rows with these names; one that begins with `new_` has the type of the field it is for."""
+    quote = connection.ops.quote_name
+    if connection.vendor == "postgresql":
+        types = (model._meta.get_field(name.removeprefix("new_")).db_type(connection) for name in names)
+        columns = ", ".join(map(quote, names))
+        values = f"unnest({', '.join(f'%s::{each}[]' for each in types)}) AS v({columns})"
+        parameters: list[Any] = [list(column) for column in zip(*rows, strict=True)]
+    else:
+        marks = ", ".join(["%s"] * len(names))
+        columns = ", ".join(f"column{number} AS {quote(name)}" for number, name in enumerate(names, 1))
+        values = f"(SELECT {columns} FROM (VALUES {', '.join([f'({marks})'] * len(rows))})) AS v"
+        parameters = [value for row in rows for value in _adapted(row)]
+    same = " AND ".join(f"t.{quote(name)} = v.{quote(name)}" for name in keys)
+    with connection.cursor() as cursor:
+        cursor.execute(
+            f"UPDATE {quote(model._meta.db_table)} AS t SET {', '.join(changes)} FROM {values} WHERE {same}", parameters
+        )
+        return int(cursor.rowcount)
+
+
+def _adapted(row: Row) -> list[Any]:
+    adapt = connection.ops.adapt_datetimefield_value
+    return [adapt(value) if isinstance(value, datetime) else value for value in row]
