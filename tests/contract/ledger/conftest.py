@@ -21,7 +21,7 @@ def ledger(any_redis: RedisAddress) -> Iterator[Ledger]:
 def close(ledger: Ledger) -> None:
     """Close the client's connections, also those that redis-py's cluster client has lent and forgotten."""
     if isinstance(ledger.client, RedisCluster):
-        for node in ledger.client.get_nodes():
+        for node in ledger.client.get_nodes():  # type: ignore[no-untyped-call]
             if node.redis_connection is not None:
                 node.redis_connection.connection_pool.disconnect()
     ledger.client.close()
