@@ -40,11 +40,13 @@ def take(
     with transaction.atomic():
         if not holding.write(clock, now, Q(state=Replay.State.RUNNING), batch_ends=_document(ends)):
             return None
-        waiting = list(
+        present = set(
             ReplayItem.objects.select_for_update()
             .filter(pk__in=[item.pk for item in items], state=State.WAITING)
-            .order_by("sequence")
+            .order_by("pk")
+            .values_list("pk", flat=True)
         )
+        waiting = [item for item in items if item.pk in present]
         ids = [item.dead_letter_id for item in waiting]
         mine = set(changes.begin_replay(ids, replay, replay.created_by, now))
         # A replay of one has its dead letter since it was asked for.

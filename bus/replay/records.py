@@ -11,16 +11,26 @@ from bus.deadletterindex.rows import unpack_headers
 from bus.deadletters import HeaderSequence, OutgoingRecord
 from bus.envelope import EVENT_ID, Headers
 from bus.kafka.consumer import Record
-from bus.models import DeadLetter, DeadLetterPayload, ReplayEdit, ReplayItem
+from bus.models import DeadLetter, DeadLetterPayload, Replay, ReplayEdit, ReplayItem
 
 REPLAY_OF: Final = "replay-of"
 """The event that an edited copy was made from; of a dead letter without a group, where it is in Kafka."""
+
+_NEEDED: Final = ("event_id", "topic", "dlq_topic", "dlq_partition", "dlq_offset")
 
 
 class Places(Protocol):
     """Reads single records: `bus.kafka.reader.RecordReader`."""
 
     def read_at(self, topic: str, partition: int, offset: int, timeout: float = 5.0) -> Record | None: ...
+
+
+class Payload(NamedTuple):
+    """What `bus.models.DeadLetterPayload` has; drivers give bytes or a memoryview."""
+
+    value: bytes | memoryview | None
+    key: bytes | memoryview | None
+    headers: bytes | memoryview
 
 
 class Mark(NamedTuple):
@@ -54,18 +64,19 @@ def mark_of(topic: str, headers: HeaderSequence | None) -> Mark:
 
 
 def outgoing(
-    items: Iterable[ReplayItem], places: Places, all_groups: bool, keep: Callable[[], None] = lambda: None
+    replay: Replay, items: Iterable[ReplayItem], places: Places, keep: Callable[[], None] = lambda: None
 ) -> list[Outgoing]:
     """The records of these items, in their order. Raises BrokerUnavailableError when a part has to be read from Kafka.
 
-    `all_groups`: somebody confirmed that a dead letter without a group may go to all groups of its topic. `keep` is
-    called between two: reading from Kafka can take seconds.
+    `keep` is called between two: reading from Kafka can take seconds.
     """
     wanted = list(items)
     ids = [item.dead_letter_id for item in wanted]
-    letters = DeadLetter.objects.in_bulk(ids)
-    payloads = DeadLetterPayload.objects.in_bulk(ids)
-    edits = ReplayEdit.objects.in_bulk([item.pk for item in wanted])
+    letters = DeadLetter.objects.only(*_NEEDED).in_bulk(ids)
+    rows = DeadLetterPayload.objects.filter(pk__in=ids).values_list("pk", "value", "key", "headers")
+    payloads = {pk: Payload(value, key, headers) for pk, value, key, headers in rows}
+    is_edit = replay.kind == Replay.Kind.EDIT
+    edits = ReplayEdit.objects.in_bulk([item.pk for item in wanted]) if is_edit else {}
     found: list[Outgoing] = []
     for item in wanted:
         keep()
@@ -75,7 +86,7 @@ def outgoing(
             continue
         try:
             read = opened(letter, payloads.get(letter.pk), places)
-            record = _record(letter, read, edits.get(item.pk), all_groups)
+            record = _record(letter, read, edits.get(item.pk), replay.all_groups)
         except ValueError as error:
             found.append(Outgoing(item.pk, letter.pk, None, str(error)))
         else:
@@ -83,7 +94,7 @@ def outgoing(
     return found
 
 
-def opened(letter: DeadLetter, payload: DeadLetterPayload | None, places: Places) -> deadletters.DeadLetter:
+def opened(letter: DeadLetter, payload: Payload | None, places: Places) -> deadletters.DeadLetter:
     """The dead letter, whole: from the index, else from its place in Kafka; what was too large comes from the origin.
 
     Raises ValueError when some of it is nowhere any more, and BrokerUnavailableError.

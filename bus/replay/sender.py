@@ -199,7 +199,7 @@ class Sender:
             if holding.valid_until - self._clock() < holding.seconds / 2:
                 holding.write(self._clock, self._now())
 
-        return outgoing(items, self._kafka().reader, replay.all_groups, keep)
+        return outgoing(replay, items, self._kafka().reader, keep)
 
     def _send(self, records: Sequence[Outgoing], holding: Holding) -> int:
         """Send the records of a batch, wait for every answer, settle."""

@@ -69,8 +69,9 @@ def measure(count: int, rate: float, seconds: float) -> None:
     catalog.add_group(GROUP, "benchmark")
     Admin().create_topics([spec for spec in specs() if spec.name.startswith((TOPIC, GROUP))])
     at_rate = int(rate * seconds)
-    before = _ends()
     _fill(0, at_rate)
+    # After the filling: partitions that were just created have no leader for a moment.
+    before = _ends()
     _run(at_rate, rate)
     _report_rate(rate, before)
     _fill(at_rate, count)
