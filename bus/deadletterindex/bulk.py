@@ -15,10 +15,11 @@ Row = Sequence[Any]
 _MOST: Final = 500
 
 
-def insert_rows(model: type[Model], names: Sequence[str], rows: Sequence[Row]) -> None:
+def insert_rows(model: type[Model], names: Sequence[str], rows: Sequence[Row], *, are_new: bool = False) -> None:
     """Insert rows; those that a unique constraint knows already change nothing.
 
-    `names` are attributes of the model, and what the rows hold. The other fields get their defaults.
+    `names` are attributes of the model, and what the rows hold. The other fields get their defaults. Rows that are said
+    to be new are inserted faster; should one be there after all, IntegrityError may be raised.
     """
     if not rows:
         return
@@ -31,7 +32,12 @@ def insert_rows(model: type[Model], names: Sequence[str], rows: Sequence[Row]) -
     into = f"INSERT INTO {quote(model._meta.db_table)} ({columns})"
     complete = [[*row, *defaults] for row in rows]
     with connection.cursor() as cursor:
-        if connection.vendor == "postgresql":
+        if connection.vendor == "postgresql" and are_new:
+            client: Any = cursor.cursor
+            with client.copy(f"COPY {quote(model._meta.db_table)} ({columns}) FROM STDIN") as copy:
+                for row in complete:
+                    copy.write_row(row)
+        elif connection.vendor == "postgresql":
             arrays = ", ".join(f"%s::{field.db_type(connection)}[]" for field in fields)
             by_column = [list(column) for column in zip(*complete, strict=True)]
             cursor.execute(f"{into} SELECT * FROM unnest({arrays}) ON CONFLICT DO NOTHING", by_column)

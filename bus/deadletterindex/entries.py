@@ -50,7 +50,7 @@ class Entries:
         for entry in self._entries:
             _keep_first(again if entry.identity in self._known else new, entry)
         if new:
-            insert_rows(DeadLetter, _COLUMNS, [_ROW(entry.letter) for entry in new.values()])
+            insert_rows(DeadLetter, _COLUMNS, [_ROW(entry.letter) for entry in new.values()], are_new=True)
             self._known = _known(event_ids)
             self._insert_payloads(new)
         for entry in new.values():
@@ -64,7 +64,7 @@ class Entries:
     def _insert_payloads(self, new: dict[Identity, Entry]) -> None:
         names = ["dead_letter_id", *PayloadRow._fields]
         rows = [(self._known[identity].pk, *entry.payload) for identity, entry in new.items()]
-        insert_rows(DeadLetterPayload, names, rows)
+        insert_rows(DeadLetterPayload, names, rows, are_new=True)
 
     def _insert_positions(self) -> None:
         names = ["dead_letter_id", "cluster", *Place._fields]

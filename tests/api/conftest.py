@@ -18,6 +18,7 @@ from eventconsole.api import auth
 from eventconsole.api.memory import DatabaseThreads, TokenMemory
 from eventconsole.api.tokens import Caller, digest_of
 from eventconsole.asgi import application
+from tests import indexed
 
 EVERYTHING = frozenset({"publish", "read", "replay", "admin"})
 
@@ -111,3 +112,25 @@ async def api(anyone: httpx.AsyncClient, callers: dict[str, Caller]) -> httpx.As
     """Somebody whose token may do everything."""
     anyone.headers["Authorization"] = "Bearer all"
     return anyone
+
+
+@pytest.fixture
+def may_ask_the_database(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Tests ask the database between calls; nothing else runs on their event loop meanwhile."""
+    monkeypatch.setenv("DJANGO_ALLOW_ASYNC_UNSAFE", "1")
+
+
+@pytest.fixture
+def five() -> None:
+    """Five dead letters of two topics and two groups, with two kinds of error."""
+    indexed.index(
+        [
+            indexed.record(0, key="ann"),
+            indexed.record(1, key="bob"),
+            indexed.record(2, "payment.failed", group="shipping"),
+            indexed.record(3, "payment.failed", error_type="TimeoutError", error_message="no answer from 10.0.0.1:80"),
+            indexed.record(
+                4, error_type="TimeoutError", error_message="no answer from 10.0.0.2:80", reason="permanent"
+            ),
+        ]
+    )
