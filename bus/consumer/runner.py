@@ -168,7 +168,8 @@ class Runner:
     def _on_assign(self, partitions: list[Partition]) -> None:
         log.info("partitions_assigned", extra={"group": self.group, "partitions": _names(partitions)})
         self._assigned.update(partitions)
-        # Kafka resumes what it assigns.
+        # One that was paused when it was taken away comes back paused.
+        self._source.resume(partitions)
         self._paused.difference_update(partitions)
         self.dispatcher.assign(partitions)
         self.joined.set()
