@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 
+from bus.consumer.exchange import Exchange
 from bus.consumer.executor import Executor
 from bus.consumer.lanes import Lanes, Run
 from bus.consumer.pool import Job
+from bus.consumer.progress import Progress
 from bus.consumer.work import NOT_ASKED, Work
 from bus.ledger import Answer, Claim, Verdict
 
@@ -31,16 +33,15 @@ class Claims:
         group: str,
         executor: Executor,
         concurrency: int,
-        *,
-        finish: Callable[[Work], None],
-        give_back: Callable[[Work], None],
+        progress: Progress,
+        exchange: Exchange,
         job_done: Callable[[Job], None],
     ) -> None:
         self.lanes: Lanes[Work] = Lanes(spread=concurrency)
         self._group = group
         self._executor = executor
-        self._finish = finish
-        self._give_back = give_back
+        self._progress = progress
+        self._exchange = exchange
         self._job_done = job_done
         self._claimed: dict[str, Work] = {}
         self._runs: list[Run[Work]] = []
@@ -108,11 +109,11 @@ class Claims:
                     ready.append(work)
                 else:
                     self.forget(work)
-                    self._give_back(work)
+                    self._exchange.give_back(work)
                     blocked.append((work, now))
             elif verdict is Verdict.DONE or verdict is Verdict.FAILED:
                 self.forget(work)
-                self._finish(work)
+                self._progress.finish(work)
             else:
                 blocked.append((work, now + self._wait(work)))
         if not ready:

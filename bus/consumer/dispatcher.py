@@ -70,14 +70,8 @@ class Dispatcher:
         goes_on = settings.on_redis_down == "process"
         self._exchange = Exchange(ledger, group, f"{worker}/{group}", goes_on_without=goes_on, clock=clock)
         self._solitude = Solitude(pool.gate)
-        self._claims = Claims(
-            group,
-            Executor(group, worker, settings.crash_limit),
-            pool.concurrency,
-            finish=self._progress.finish,
-            give_back=self._exchange.give_back,
-            job_done=self._job_done,
-        )
+        executor = Executor(group, worker, settings.crash_limit)
+        self._claims = Claims(group, executor, pool.concurrency, self._progress, self._exchange, self._job_done)
         burial = Burial(group, sender, settings.max_dead_letter_bytes, clock=clock, wake=self._wake.set)
         self._conclusion = Conclusion(self._claims, self._exchange, burial, self._journal, self.pace, clock)
         self._commands: deque[Callable[[], None]] = deque()

@@ -21,7 +21,6 @@ def test_a_replayed_event_reaches_the_group_that_failed_and_fails_again_to_the_o
     for letter in first.values():
         stage.replay(letter)
     stage.wait_settled(worker)
-
     # All that was replayed ran again in its group, and nowhere else.
     assert stage.handled(billing) == [healed.number, other.number]
     assert stage.handled(mailing) == stage.numbers()
@@ -32,7 +31,6 @@ def test_a_replayed_event_reaches_the_group_that_failed_and_fails_again_to_the_o
         *[(broken.number, attempt) for attempt in (1, 2, 3, 4)],
     ]
     assert {each.topic for each in replayed} == {stage.topic}
-
     letters = stage.dead_letters()
     assert len(letters) == 3
     [second] = [letter for letter in letters if letter.generation == 1]
