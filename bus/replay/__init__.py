@@ -5,6 +5,7 @@ operations   what people do: one, undo, run, pause, resume, cancel
 states       which state follows which
 edit         a changed copy in place of the original. Pure
 sender       sends what is to be sent, in batches that survive a crash (batch, lease, records, arrivals, pace)
-outcomes     what became of what was sent, and of the canary
+outcomes     what became of what was sent (forgotten: after the ledger's memory), and of the canary
 report       how far a replay is
+engine       sender and outcomes put together, for the monitor, the API and the command
 """

@@ -15,7 +15,7 @@ from enum import StrEnum
 from typing import Any, Final
 
 from django.db import transaction
-from django.db.models import F, Q
+from django.db.models import Exists, F, OuterRef, Q
 
 from bus import handlers
 from bus.deadletterindex import changes
@@ -105,7 +105,7 @@ class Outcomes:
 
         Raises LedgerUnavailableError and Django's DatabaseError; nothing is lost then.
         """
-        settled = 0
+        settled = self._forget_orphans(replay_id) if self._cursor == 0 else 0
         for _ in range(_PAGES_PER_STEP):
             page = self._page(replay_id)
             if page:
@@ -116,6 +116,23 @@ class Outcomes:
             self._cursor = page[-1].item_id
         self._decide(replay_id)
         return settled
+
+    def _forget_orphans(self, replay_id: int | None) -> int:
+        """Skip items whose dead letter has left the index: nobody can say what they were."""
+        items = ReplayItem.objects.filter(state=ReplayItem.State.SENT)
+        if replay_id is not None:
+            items = items.filter(replay=replay_id)
+        known = DeadLetter.objects.filter(pk=OuterRef("dead_letter_id"))
+        orphans = list(items.filter(~Exists(known)).values_list("pk", "replay_id")[:PAGE])
+        if not orphans:
+            return 0
+        with transaction.atomic():
+            for pk, its_replay in orphans:
+                mine = ReplayItem.objects.filter(pk=pk, state=ReplayItem.State.SENT)
+                note = "its dead letter has left the index before the outcome was known"
+                if mine.update(state=ReplayItem.State.SKIPPED, note=note, finished_at=self._now()):
+                    Replay.objects.filter(pk=its_replay).update(skipped=F("skipped") + 1, sent=F("sent") - 1)
+        return len(orphans)
 
     def _page(self, replay_id: int | None) -> list[Sent]:
         items = ReplayItem.objects.filter(state=ReplayItem.State.SENT, pk__gt=self._cursor)

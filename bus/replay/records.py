@@ -16,13 +16,21 @@ from bus.models import DeadLetter, DeadLetterPayload, Replay, ReplayEdit, Replay
 REPLAY_OF: Final = "replay-of"
 """The event that an edited copy was made from; of a dead letter without a group, where it is in Kafka."""
 
-_NEEDED: Final = ("event_id", "topic", "dlq_topic", "dlq_partition", "dlq_offset")
-
 
 class Places(Protocol):
     """Reads single records: `bus.kafka.reader.RecordReader`."""
 
     def read_at(self, topic: str, partition: int, offset: int, timeout: float = 5.0) -> Record | None: ...
+
+
+class Letter(NamedTuple):
+    """What is needed of `bus.models.DeadLetter`; whole rows would take a third of the time."""
+
+    event_id: str
+    topic: str
+    dlq_topic: str
+    dlq_partition: int
+    dlq_offset: int
 
 
 class Payload(NamedTuple):
@@ -72,7 +80,8 @@ def outgoing(
     """
     wanted = list(items)
     ids = [item.dead_letter_id for item in wanted]
-    letters = DeadLetter.objects.only(*_NEEDED).in_bulk(ids)
+    columns = DeadLetter.objects.filter(pk__in=ids).values_list("pk", *Letter._fields)
+    letters = {pk: Letter(*rest) for pk, *rest in columns}
     rows = DeadLetterPayload.objects.filter(pk__in=ids).values_list("pk", "value", "key", "headers")
     payloads = {pk: Payload(value, key, headers) for pk, value, key, headers in rows}
     is_edit = replay.kind == Replay.Kind.EDIT
@@ -85,16 +94,16 @@ def outgoing(
             found.append(Outgoing(item.pk, item.dead_letter_id, None, "the dead letter is gone"))
             continue
         try:
-            read = opened(letter, payloads.get(letter.pk), places)
+            read = opened(letter, payloads.get(item.dead_letter_id), places)
             record = _record(letter, read, edits.get(item.pk), replay.all_groups)
         except ValueError as error:
-            found.append(Outgoing(item.pk, letter.pk, None, str(error)))
+            found.append(Outgoing(item.pk, item.dead_letter_id, None, str(error)))
         else:
-            found.append(Outgoing(item.pk, letter.pk, record))
+            found.append(Outgoing(item.pk, item.dead_letter_id, record))
     return found
 
 
-def opened(letter: DeadLetter, payload: Payload | None, places: Places) -> deadletters.DeadLetter:
+def opened(letter: Letter, payload: Payload | None, places: Places) -> deadletters.DeadLetter:
     """The dead letter, whole: from the index, else from its place in Kafka; what was too large comes from the origin.
 
     Raises ValueError when some of it is nowhere any more, and BrokerUnavailableError.
@@ -118,9 +127,7 @@ def opened(letter: DeadLetter, payload: Payload | None, places: Places) -> deadl
     return read.completed(original.value(), original.key(), original.headers() or [])
 
 
-def _record(
-    letter: DeadLetter, read: deadletters.DeadLetter, edit: ReplayEdit | None, all_groups: bool
-) -> OutgoingRecord:
+def _record(letter: Letter, read: deadletters.DeadLetter, edit: ReplayEdit | None, all_groups: bool) -> OutgoingRecord:
     goes_to_topic = read.group is None or read.origin is None
     if goes_to_topic and not all_groups:
         raise ValueError(
@@ -133,7 +140,7 @@ def _record(
         read = replace(read, value=bytes(edit.value), key=_bytes(edit.key), headers=free, event_id=edit.event_id)
     if not goes_to_topic:
         record = deadletters.replay_record(read)
-        return replace(record, headers=[*record.headers, *extra])
+        return replace(record, headers=[*record.headers, *extra]) if extra else record
     place = f"{letter.dlq_topic}/{letter.dlq_partition}/{letter.dlq_offset}"
     record = deadletters.original_record(read, letter.topic)
     return replace(record, headers=[*record.headers, *(extra or [(REPLAY_OF, place.encode())])])
