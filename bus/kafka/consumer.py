@@ -31,7 +31,7 @@ _NOT_OURS = {
 _LOOK_SECONDS = 2.0
 # The library waits for a broker as long as there is none. A worker that is asked to stop can't: what isn't committed is
 # known to the ledger, and a member that leaves without goodbye is missed after its session time-out.
-_COMMIT_SECONDS, _CLOSE_SECONDS = 5.0, 3.0
+_COMMIT_SECONDS, _CLOSE_SECONDS = 3.0, 3.0
 _NO_TOPIC = {KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError._UNKNOWN_TOPIC}
 
 
@@ -111,7 +111,7 @@ class RecordConsumer:
     def commit(self, offsets: Mapping[Partition, int], *, wait: bool) -> None:
         """Commit next offsets. With `wait` it is done, or known to be somebody else's affair, on return.
 
-        Unless the broker is just revoking partitions, it waits 5 seconds at most. A failure is logged and not raised:
+        Unless the broker is just revoking partitions, it waits 3 seconds at most. A failure is logged and not raised:
         the next commit carries the same or a later offset, and a redelivered event is known to the ledger.
         """
         if not offsets:
