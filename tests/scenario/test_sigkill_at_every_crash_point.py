@@ -35,12 +35,10 @@ class Row:
     """The attempts that were started of some events."""
 
 
-BEFORE_THE_HANDLER = [
+UP_TO_THE_EFFECT = [
     Row("polled, not taken in", "bus.consumer.dispatcher:Dispatcher.take_in:before"),
     Row("taken in, not claimed", "bus.consumer.progress:Progress.take_in:after"),
     Row("claimed, not started", "bus.ledger:Ledger.exchange:after", attempts={0: [1], 1: [1], 2: [1]}),
-]
-AROUND_THE_HANDLER = [
     Row("started, no effect yet", "bus.consumer.executor:Executor.run:before:3", maybe_twice=frozenset({0, 1})),
     Row("killed by its handler", "", ("ok", "ok", "kill:1"), maybe_twice=frozenset({0, 1}), attempts={2: [1, 1]}),
     Row(
@@ -52,12 +50,10 @@ AROUND_THE_HANDLER = [
     Row("failed, not recorded", "bus.consumer.journal:Journal.retrying:before", ("fail:1",), attempts={0: [1, 1, 2]}),
     Row("retry recorded", "bus.ledger:Ledger.exchange:after:2", ("fail:1",), attempts={0: [1, 2]}),
 ]
-AFTER_THE_HANDLER = [
+AFTER_THE_EFFECT = [
     Row("recorded, not finished", "bus.consumer.progress:Progress.finish:before"),
     Row("finished, not committed", "bus.consumer.offsets:Watermark.finish:after:3"),
     Row("committed", "bus.kafka.consumer:RecordConsumer._committed:after"),
-]
-DEAD_LETTERS = [
     Row(
         "dead letter sent, not acknowledged",
         "bus.consumer.burial:Burial.bury:after",
@@ -84,8 +80,8 @@ DEAD_LETTERS = [
 
 @pytest.mark.parametrize(
     "rows",
-    [BEFORE_THE_HANDLER, AROUND_THE_HANDLER, AFTER_THE_HANDLER, DEAD_LETTERS],
-    ids=["before the handler", "around the handler", "after the handler", "dead letters"],
+    [UP_TO_THE_EFFECT, AFTER_THE_EFFECT],
+    ids=["up to the effect", "after the effect"],
 )
 def test_no_event_is_lost_and_none_repeated_but_between_effect_and_record(
     open_stage: Callable[..., Stage], rows: Sequence[Row]

@@ -9,9 +9,9 @@ from tests.scenario.stage import Stage
 def test_a_handler_slower_than_max_poll_interval_costs_no_membership_and_runs_once(
     open_stage: Callable[..., Stage],
 ) -> None:
-    stage = open_stage(partitions=1, settings={"BUS_MAX_POLL_INTERVAL_MS": "1500", "BUS_WINDOW_EVENTS": "5"})
+    stage = open_stage(partitions=1, settings={"BUS_MAX_POLL_INTERVAL_MS": "1000", "BUS_WINDOW_EVENTS": "5"})
     # More events than the window holds: the partition is paused while the slow one runs.
-    stage.send("slow:4", *["ok"] * 3, "slow:4", *["ok"] * 20, keys=["a", "b"])
+    stage.send("slow:2.5", *["ok"] * 3, "slow:2.5", *["ok"] * 20, keys=["a", "b"])
     worker = stage.worker("--concurrency", "4")
     stage.wait_settled(worker)
     assert stage.handled() == stage.numbers()
@@ -62,7 +62,7 @@ def test_a_stuck_handler_never_runs_beside_itself_when_its_partition_moves(open_
     )
     for topic in stage.shop.plan.topics:
         for partition in (0, 1):
-            stage.send("hang:6", "ok", keys=["key"], partition=partition, topic=topic)
+            stage.send("hang:4", "ok", keys=["key"], partition=partition, topic=topic)
     first = stage.worker(ready=True)
     first.wait_for(lambda: len(first.log("handler_stuck")) == 6)
     second = stage.worker(ready=True)
