@@ -46,6 +46,42 @@ def insert_rows(model: type[Model], names: Sequence[str], rows: Sequence[Row], *
             cursor.executemany(f"{into} VALUES ({marks}) ON CONFLICT DO NOTHING", [_adapted(row) for row in complete])
 
 
+def reserve_ids(model: type[Model], count: int) -> list[int]:
+    """Ids for rows that the transaction will insert."""
+    table = model._meta.db_table
+    with connection.cursor() as cursor:
+        if connection.vendor == "postgresql":
+            cursor.execute(
+                "SELECT nextval(pg_get_serial_sequence(%s, 'id')) FROM generate_series(1, %s)",
+                [connection.ops.quote_name(table), count],
+            )
+            return [row[0] for row in cursor.fetchall()]
+        # Its transactions begin as the only writer; inserting a row moves the sequence behind its id.
+        cursor.execute("SELECT seq FROM sqlite_sequence WHERE name = %s", [table])
+        last = cursor.fetchone()
+    first = (last[0] if last else 0) + 1
+    return list(range(first, first + count))
+
+
+def insert_or_add(model: type[Model], keys: Sequence[str], counts: Sequence[str], rows: Sequence[Row]) -> None:
+    """Insert rows of keys and counts, or add the counts to the row that has these keys; none of them is negative."""
+    if not rows:
+        return
+    quote = connection.ops.quote_name
+    table, names = quote(model._meta.db_table), [*keys, *counts]
+    columns = ", ".join(map(quote, names))
+    added = ", ".join(f"{quote(name)} = {table}.{quote(name)} + excluded.{quote(name)}" for name in counts)
+    conflict = f"ON CONFLICT ({', '.join(map(quote, keys))}) DO UPDATE SET {added}"
+    with connection.cursor() as cursor:
+        if connection.vendor == "postgresql":
+            arrays = ", ".join(f"%s::{model._meta.get_field(name).db_type(connection)}[]" for name in names)
+            by_column = [list(column) for column in zip(*rows, strict=True)]
+            cursor.execute(f"INSERT INTO {table} ({columns}) SELECT * FROM unnest({arrays}) {conflict}", by_column)
+        else:
+            marks = ", ".join(["%s"] * len(names))
+            cursor.executemany(f"INSERT INTO {table} ({columns}) VALUES ({marks}) {conflict}", [list(r) for r in rows])
+
+
 def add_to_rows(
     model: type[Model], keys: Sequence[str], counts: Sequence[str], times: Mapping[str, str], rows: Sequence[Row]
 ) -> None:

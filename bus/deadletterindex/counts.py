@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from datetime import datetime
 from typing import Any, Final, NamedTuple, TypeVar
 
 from django.db.models import Count, Max, Min, Q
 
-from bus.deadletterindex.bulk import add_to_rows, insert_rows
+from bus.deadletterindex.bulk import add_to_rows, insert_or_add, insert_rows
 from bus.deadletterindex.fingerprint import Kind
 from bus.models import DeadLetter, ErrorGroup, ErrorGroupPlace, LetterStatus
 
@@ -60,16 +60,17 @@ class Counts:
 
     def apply(self) -> None:
         """Write everything. Belongs into the transaction that changes the dead letters."""
-        self._make_groups()
-        self._make_places()
-        fingerprints = sorted({*self._groups, *self._seen, *self._marks})
-        for some in _batches(fingerprints):
+        for some in _batches(sorted({*self._groups, *self._seen, *self._marks})):
             # In order, and before their places: two transactions never wait for each other in turn.
-            list(ErrorGroup.objects.select_for_update().filter(pk__in=some).order_by("pk").values_list("pk"))
+            there = ErrorGroup.objects.select_for_update().filter(pk__in=some).order_by("pk")
+            self._make_groups(set(some) - set(there.values_list("pk", flat=True)))
             add_to_rows(ErrorGroup, ["fingerprint"], _GROUP_COUNTS, _TIMES, [self._group_row(each) for each in some])
-        rows = [(*spot, *(counts[name] for name in _COUNTS)) for spot, counts in sorted(self._places.items())]
-        changed = [row for row in rows if any(row[3:])]
-        add_to_rows(ErrorGroupPlace, ["fingerprint", "topic", "group"], _COUNTS, {}, changed)
+        rows: list[tuple[Any, ...]] = [
+            (*spot, *(counts[name] for name in _COUNTS)) for spot, counts in sorted(self._places.items())
+        ]
+        keys = ["fingerprint", "topic", "group"]
+        insert_or_add(ErrorGroupPlace, keys, _COUNTS, [row for row in rows if min(row[3:]) >= 0])
+        add_to_rows(ErrorGroupPlace, keys, _COUNTS, {}, [row for row in rows if min(row[3:]) < 0])
 
     def _group_row(self, fingerprint: str) -> tuple[Any, ...]:
         counts, marks = self._groups.get(fingerprint, Counter()), self._marks.get(fingerprint, {})
@@ -77,13 +78,10 @@ class Counts:
         times = (first, last, marks.get("last_replayed_at"), marks.get("came_back_at"))
         return (fingerprint, *(counts[name] for name in _GROUP_COUNTS), *times)
 
-    def _make_places(self) -> None:
-        new = [spot for spot, counts in sorted(self._places.items()) if spot.fingerprint in self._seen]
-        insert_rows(ErrorGroupPlace, ["fingerprint", "topic", "group"], new)
-
-    def _make_groups(self) -> None:
+    def _make_groups(self, missing: Collection[str]) -> None:
         names = ["fingerprint", "error_type", "message", "frame", "first_seen_at", "last_seen_at"]
-        insert_rows(ErrorGroup, names, [(*kind, first, last) for _, (kind, first, last) in sorted(self._seen.items())])
+        seen = [self._seen[each] for each in sorted(missing) if each in self._seen]
+        insert_rows(ErrorGroup, names, [(*kind, first, last) for kind, first, last in seen])
 
 
 def recount() -> None:

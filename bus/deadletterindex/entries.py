@@ -8,7 +8,7 @@ from datetime import datetime
 from operator import attrgetter
 from typing import Final
 
-from bus.deadletterindex.bulk import insert_rows
+from bus.deadletterindex.bulk import insert_rows, reserve_ids
 from bus.deadletterindex.counts import Counts, Spot
 from bus.deadletterindex.rows import Entry, Identity, LetterRow, PayloadRow, Place
 from bus.models import DeadLetter, DeadLetterPayload, DeadLetterPosition, LetterStatus
@@ -49,19 +49,22 @@ class Entries:
         again: dict[Identity, Entry] = {}
         for entry in self._entries:
             _keep_first(again if entry.identity in self._known else new, entry)
-        if new:
-            insert_rows(DeadLetter, _COLUMNS, [_ROW(entry.letter) for entry in new.values()], are_new=True)
-            self._known = _known(event_ids)
-            self._insert_payloads(new)
-        for entry in new.values():
-            self._count(entry)
+        self._insert(new)
         for identity, entry in again.items():
             self._update(self._known[identity], entry)
         self._insert_positions()
         self._link(new)
         self._counts.apply()
 
-    def _insert_payloads(self, new: dict[Identity, Entry]) -> None:
+    def _insert(self, new: dict[Identity, Entry]) -> None:
+        if not new:
+            return
+        ids = reserve_ids(DeadLetter, len(new))
+        for pk, (identity, entry) in zip(ids, new.items(), strict=True):
+            self._known[identity] = Known(pk, entry.letter.cluster, entry.place, _spot(entry.letter), None)
+            self._count(entry)
+        letters = [(pk, *_ROW(entry.letter)) for pk, entry in zip(ids, new.values(), strict=True)]
+        insert_rows(DeadLetter, ["id", *_COLUMNS], letters, are_new=True)
         names = ["dead_letter_id", *PayloadRow._fields]
         rows = [(self._known[identity].pk, *entry.payload) for identity, entry in new.items()]
         insert_rows(DeadLetterPayload, names, rows, are_new=True)

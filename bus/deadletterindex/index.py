@@ -17,7 +17,7 @@ from typing import Final, Protocol
 from django.db import transaction
 
 from bus import catalog
-from bus.deadletterindex import retention
+from bus.deadletterindex import retention, statistics
 from bus.deadletterindex.bulk import advance_rows
 from bus.deadletterindex.entries import Entries
 from bus.deadletterindex.rows import entry_of
@@ -32,6 +32,7 @@ BATCH: Final = 1000
 _UNNAMED: Final = "unnamed"  # a cluster that says no id; empty means "not found again yet"
 LOOK_SECONDS: Final = 5.0
 """How often the index looks for new topics, and how far behind it is."""
+_STATISTICS_EVERY: Final = 10_000
 
 
 class Source(Protocol):
@@ -86,6 +87,7 @@ class Index:
         self._ends: dict[Partition, int] = {}
         self._firsts: dict[Partition, int] = {}
         self._looked_at: float | None = None
+        self._saved = 0  # since statistics were gathered
         # Rows of another cluster, or from before everything is read anew, may be there.
         self._has_strays = True
 
@@ -119,7 +121,7 @@ class Index:
                 self.look()
             if progress is not None:
                 progress(progress_of(self._cluster_id))
-        self._drop_strays()
+        self._tidy()
 
     def look(self) -> None:
         """Find topics that are new, note where each partition begins and ends, drop what has left Kafka."""
@@ -140,12 +142,18 @@ class Index:
         if self._firsts != (firsts := {partition: first for partition, (first, _) in offsets.items()}):
             retention.prune(cluster_id, firsts)
             self._firsts = firsts
-        self._drop_strays()
+        self._tidy()
 
-    def _drop_strays(self) -> None:
-        if self._has_strays and not self._behind:
+    def _tidy(self) -> None:
+        """Once all is read: drop what wasn't found again, and let the planner know what came."""
+        if self._behind:
+            return
+        if self._has_strays:
             retention.drop_strays(self._cluster_id)
             self._has_strays = False
+        if self._saved >= _STATISTICS_EVERY:
+            statistics.gather()
+            self._saved = 0
 
     @property
     def _behind(self) -> bool:
@@ -200,6 +208,7 @@ class Index:
                 raise PositionTakenError("a .dlq partition was read on by another process")
             Entries(entries, now).save()
         self._places.update(after)
+        self._saved += len(records)
 
 
 def begin_anew() -> None:

@@ -111,7 +111,8 @@ def letter_page(wanted: LetterFilter, limit: int, cursor: str | None = None) -> 
     found = wanted.letters()
     if cursor is not None:
         at, pk = _read_cursor(cursor, int)
-        found = found.filter(TupleLessThan((F("last_failed_at"), F("id")), (at, pk)))
+        # The first condition follows from the second; it is what SQLite finds the place in the index by.
+        found = found.filter(TupleLessThan((F("last_failed_at"), F("id")), (at, pk)), last_failed_at__lte=at)
     rows = list(found.order_by("-last_failed_at", "-id")[: limit + 1])
     return _page(rows, limit, lambda row: (row.last_failed_at, row.pk))
 
@@ -163,7 +164,9 @@ def group_page(wanted: GroupFilter, limit: int, cursor: str | None = None) -> Pa
     found = wanted.groups()
     if cursor is not None:
         at, fingerprint = _read_cursor(cursor, str)
-        found = found.filter(TupleLessThan((F("last_seen_at"), F("fingerprint")), (at, fingerprint)))
+        found = found.filter(
+            TupleLessThan((F("last_seen_at"), F("fingerprint")), (at, fingerprint)), last_seen_at__lte=at
+        )
     rows = list(found.order_by("-last_seen_at", "-fingerprint")[: limit + 1])
     return _page(rows, limit, lambda row: (row.last_seen_at, row.pk))
 

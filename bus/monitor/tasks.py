@@ -72,11 +72,6 @@ class Tidying:
         # An event can come back as long as its topic, its dead letter or its replay has it.
         hours = max(self._settings.topic_retention_hours, self._settings.dead_letter_retention_hours)
         inbox.prune(timedelta(hours=hours + self._settings.replay_retention_hours))
-        if connection.vendor == "sqlite":
-            # Without statistics SQLite takes whichever index comes first. PostgreSQL gathers them by itself.
-            with connection.cursor() as cursor:
-                cursor.execute("PRAGMA analysis_limit = 1000")
-                cursor.execute("PRAGMA optimize")
         return TIDY_SECONDS
 
     def close(self) -> None:

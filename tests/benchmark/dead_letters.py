@@ -128,13 +128,14 @@ def measure() -> None:
     django.setup()
     call_command("migrate", verbosity=0)
     from bus import conf
+    from bus.consumer.worker import quiet_garbage_collector
     from bus.deadletterindex.index import Index
     from bus.kafka.admin import Admin
     from bus.kafka.reader import RecordReader
     from bus.models import DeadLetter
-    from bus.monitor.tasks import Tidying
 
     settings = conf.current()
+    quiet_garbage_collector()
     with RecordReader(settings) as reader:
         index = Index(reader, Admin(settings))
         index.look()
@@ -146,7 +147,6 @@ def measure() -> None:
         seconds = time.perf_counter() - began
     count = DeadLetter.objects.count()
     print(f"  indexed {count} dead letters at {count / seconds:,.0f} a second")
-    Tidying(settings).step()
     ask(count)
 
 

@@ -7,6 +7,7 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError
 from django.db import transaction
 
+from bus.consumer.worker import quiet_garbage_collector
 from bus.deadletterindex.counts import recount
 from bus.deadletterindex.index import Index, PositionTakenError, Progress, begin_anew
 from bus.errors import BusError
@@ -23,6 +24,7 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         try:
+            quiet_garbage_collector()
             admin = Admin()
             admin.ping(5.0)
             with RecordReader(name="reindex") as reader:

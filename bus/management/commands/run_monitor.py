@@ -8,6 +8,7 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError
 
 from bus import conf
+from bus.consumer.worker import quiet_garbage_collector
 from bus.errors import BusError
 from bus.monitor.leadership import Leadership
 from bus.monitor.monitor import Monitor
@@ -30,4 +31,5 @@ class Command(BaseCommand):
             raise CommandError(str(error)) from error
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: monitor.stop())
+        quiet_garbage_collector()
         monitor.run()
