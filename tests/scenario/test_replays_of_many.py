@@ -13,7 +13,7 @@ import pytest
 from django.db import connection
 
 from bus.deadletterindex.pages import LetterFilter
-from bus.models import DeadLetter, LetterStatus, Replay, ReplayItem
+from bus.models import DeadLetter, ErrorGroup, LetterStatus, Replay, ReplayItem
 from bus.replay import operations
 from bus.replay.engine import Engine
 from bus.replay.plan import Choice, plan
@@ -26,7 +26,9 @@ from tests.worker.process import Worker
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
-LEASE = {"BUS_LEASE_SECONDS": "2"}
+LEASE = {"BUS_LEASE_SECONDS": "2", "BUS_MONITOR_LEASE_SECONDS": "2"}
+COUNT = 4000
+"""More than a few batches."""
 
 
 def now() -> datetime:
@@ -109,6 +111,31 @@ def test_a_sender_killed_three_times_neither_loses_nor_repeats_an_event(
 
 
 @pytest.mark.slow
+def test_a_monitor_killed_three_times_replays_everything_once(
+    open_stage: Callable[..., Stage], run_command: Callable[..., Worker]
+) -> None:
+    stage = failed_stage(open_stage, COUNT, "fail-live")
+    replay = planned(stage)
+    operations.run(replay.pk, "ada", now())
+    for point in (
+        "bus.kafka.producer:RecordProducer.send:after:333",
+        "bus.replay.batch:settle:before:2",
+        "bus.replay.batch:settle:after:2",
+    ):
+        monitor = run_command(stage, "run_monitor", crash_at=[point])
+        monitor.wait_for_accident()
+        wait_until(lambda: monitor.returncode is not None, 10, "the end of the monitor")  # noqa: B023
+    last = run_command(stage, "run_monitor")
+    last.wait_for(lambda: Replay.objects.get(pk=replay.pk).state == Replay.State.COMPLETED, 60)
+    last.sigkill()
+    replay.refresh_from_db()
+    assert (replay.sent, replay.handled, replay.skipped) == (COUNT, COUNT, 0)
+    assert starts_of_replays(stage) == stage.numbers()
+    assert set(DeadLetter.objects.values_list("status", flat=True)) == {LetterStatus.RESOLVED}
+    assert ErrorGroup.objects.get().resolved == COUNT
+
+
+@pytest.mark.slow
 def test_a_sender_that_stood_still_does_no_harm_when_it_goes_on(
     open_stage: Callable[..., Stage], run_command: Callable[..., Worker], engine: Engine
 ) -> None:
@@ -164,8 +191,9 @@ def test_a_canary_that_passes_lets_the_rest_follow(open_stage: Callable[..., Sta
     stage = failed_stage(open_stage, 30)
     replay = planned(stage)
     operations.run(replay.pk, "ada", now(), canary=5)
-    drive(engine, replay, Replay.State.WAITING_FOR_CANARY)
-    assert replay.sent == 5
+    assert [engine.sender.step() for _ in range(3)] == [5, 0, 0]
+    replay.refresh_from_db()
+    assert (replay.state, replay.sent) == (Replay.State.WAITING_FOR_CANARY, 5)
     drive(engine, replay)
     assert (replay.sent, replay.handled) == (30, 30)
 
