@@ -17,6 +17,7 @@ from bus.consumer.pool import Job
 from bus.consumer.work import Work
 from bus.deadletters import Failure, OutgoingRecord, Reason
 from bus.errors import BusError
+from bus.kafka.consumer import headers_of
 from bus.kafka.producer import Delivered, OnDelivery
 
 log = logging.getLogger("bus.consumer")
@@ -152,7 +153,7 @@ class Burial:
         return deadletters.build(
             record.value(),
             record.key(),
-            record.headers() or [],
+            headers_of(record),
             origin,
             failure,
             max_bytes=self._max_bytes,

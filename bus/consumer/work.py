@@ -12,10 +12,11 @@ from bus.deadletters import Origin
 from bus.envelope import EVENT_ID, Event, Metadata, decode, derived_event_id, timestamp
 from bus.errors import EnvelopeError
 from bus.handlers import Handler
-from bus.kafka.consumer import Record
+from bus.kafka.consumer import Record, headers_of
 from bus.ledger import Answer, Verdict
 
 NOT_ASKED = Answer(Verdict.BUSY, 0)
+_MOST_REPLAYS = 2**31 - 1  # what a database column takes; a header may claim any number
 _LATEST_MS = 253_402_300_799_000  # the last second of the year 9999: a record may claim any time
 
 
@@ -100,7 +101,7 @@ class Decoder:
         return Work(record, source, offset, topic, key, size, event_id, 0, event, problem, self._handlers.get(topic))
 
     def _replayed(self, record: Record, source: tuple[str, int], offset: int, size: int) -> Work:
-        headers = record.headers() or []
+        headers = headers_of(record)
         origin = deadletters.origin_of(headers) or Origin(*source, offset)
         event, problem = self._read(
             origin.topic, record, record.value(), (origin.topic, origin.partition), origin.offset
@@ -110,7 +111,7 @@ class Decoder:
             or (event.metadata.event_id if event else "")
             or derived_event_id(origin.topic, origin.partition, origin.offset)
         )
-        topic, generation = origin.topic, deadletters.generation_of(headers) or 1
+        topic, generation = origin.topic, min(deadletters.generation_of(headers) or 1, _MOST_REPLAYS)
         # A lane has one handler, so the origin's topic is part of it; without a key it is the event's alone.
         key = record.key()
         lane = (topic, offset if key is None else key)

@@ -47,6 +47,16 @@ class Record(Protocol):
     def timestamp(self) -> tuple[int, int]: ...
 
 
+def headers_of(record: Record) -> list[tuple[str, bytes | None]]:
+    """The record's headers; none when a name among them isn't UTF-8, which other clients allow."""
+    try:
+        return record.headers() or []
+    except (SystemError, UnicodeDecodeError):
+        # Asked again, the client would hand out a list with holes, and whoever looks into one crashes the process.
+        cast(Message, record).set_headers([])
+        return []
+
+
 class RecordConsumer:
     """Reads records and commits what it is told to."""
 
