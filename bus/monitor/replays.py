@@ -7,7 +7,7 @@ from bus.replay.engine import Engine
 
 _IDLE_SECONDS = 0.25
 _BUSY_SECONDS = 0.02
-_FOLLOW_SECONDS = 0.25
+_FOLLOW_SECONDS, _LONGEST_FOLLOW_SECONDS = 0.25, 2.0
 
 
 class Sending:
@@ -41,12 +41,15 @@ class Following:
     def __init__(self, settings: conf.BusSettings) -> None:
         self._settings = settings
         self._engine: Engine | None = None
+        self._rest = _FOLLOW_SECONDS
 
     def step(self) -> float:
         if self._engine is None:
             self._engine = Engine(self._settings)
-        self._engine.outcomes.step()
-        return _FOLLOW_SECONDS
+        # A hundred thousand may wait for a worker that starts tomorrow.
+        settled = self._engine.outcomes.step()
+        self._rest = _FOLLOW_SECONDS if settled else min(self._rest * 2, _LONGEST_FOLLOW_SECONDS)
+        return self._rest
 
     def close(self) -> None:
         if self._engine is not None:

@@ -12,6 +12,7 @@ from bus.replay.lease import Ends
 from bus.replay.records import Mark, mark_of
 
 READ_SECONDS = 30.0
+QUIET_SECONDS = 5.0
 
 
 class Reader(Protocol):
@@ -21,7 +22,7 @@ class Reader(Protocol):
     def read(self, count: int, timeout: float) -> list[Record]: ...
     def offsets(self, partitions: Iterable[Partition], timeout: float = 5.0) -> dict[Partition, tuple[int, int]]: ...
     def read_at(self, topic: str, partition: int, offset: int, timeout: float = 5.0) -> Record | None: ...
-    def close(self) -> None: ...
+    def close(self) -> object: ...
 
 
 class Arrivals:
@@ -60,11 +61,19 @@ class Arrivals:
         found: dict[Mark, tuple[int, int]] = {}
         self.reader.assign(starts)
         deadline = self._clock() + READ_SECONDS
+        quiet_since = self._clock()
         try:
             while stops:
                 if self._clock() >= deadline:
                     raise BrokerUnavailableError(f"what arrived couldn't be read back within {READ_SECONDS:g} s")
-                for record in self.reader.read(1000, 0.5):
+                records = self.reader.read(1000, 0.5)
+                if records:
+                    quiet_since = self._clock()
+                elif self._clock() - quiet_since >= QUIET_SECONDS:
+                    # The last places hold no records, as after a transaction; Kafka itself still answers.
+                    self.reader.offsets(stops)
+                    break
+                for record in records:
                     place = (record.topic(), record.partition())
                     mark = mark_of(place[0], record.headers())
                     if mark in missing:

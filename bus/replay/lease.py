@@ -32,6 +32,7 @@ class Holding:
     valid_until: float
     pace: Pace
     ends: Ends = field(default_factory=dict)
+    """Where topics end at least: as asked once, moved on with every answer since."""
 
     def check(self, clock: Callable[[], float]) -> None:
         """Raise LeaseLostError when somebody else may have it."""
@@ -61,7 +62,7 @@ class Holding:
 
 
 def acquire(
-    replay: Replay, owner: str, seconds: float, clock: Callable[[], float], now: datetime, ends: Ends
+    replay: Replay, owner: str, seconds: float, clock: Callable[[], float], now: datetime, pace: Pace
 ) -> Holding | None:
     """Take the lease when nobody has it, or whoever had it let it lapse; None when somebody has it."""
     began = clock()
@@ -72,5 +73,4 @@ def acquire(
     )
     if not taken:
         return None
-    pace = Pace(replay.rate, began)
-    return Holding(replay.pk, owner, replay.lease_number + 1, seconds, began + seconds, pace, ends)
+    return Holding(replay.pk, owner, replay.lease_number + 1, seconds, began + seconds, pace)

@@ -25,6 +25,7 @@ from bus.replay import batch, lease, states
 from bus.replay.arrivals import Arrivals
 from bus.replay.batch import Results
 from bus.replay.lease import Holding, LeaseLostError
+from bus.replay.pace import Pace
 from bus.replay.records import Outgoing, outgoing
 from bus.replay.states import Verb
 
@@ -79,6 +80,8 @@ class Sender:
         self._now = now
         self._holdings: dict[int, Holding] = {}
         self._not_before: dict[int, float] = {}
+        # Longer than a lease: the rate holds whoever had it meanwhile.
+        self._paces: dict[int, Pace] = {}
 
     _producer: Producer | None
     _arrivals: Arrivals | None
@@ -135,23 +138,30 @@ class Sender:
         return list(Replay.objects.filter(has_more | Q(pk__in=taken)).order_by("pk").values_list("pk", flat=True))
 
     def _serve(self, replay_id: int) -> int:
-        replay = Replay.objects.get(pk=replay_id)
-        holding = self._holding(replay)
-        if holding is None:
+        replay = Replay.objects.filter(pk=replay_id).first()
+        holding = self._holding(replay) if replay is not None else None
+        if replay is None or holding is None:
             return 0
-        if holding.pace.rate != replay.rate:
-            holding.pace = type(holding.pace)(replay.rate, self._clock())
         # A batch in hand is sent whatever was decided meanwhile: some of it may have arrived already.
         if left := batch.taken_items(replay):
             return self._go_on(replay, left, holding)
         count = holding.pace.due(self._most(replay), self._clock())
+        if not count and holding.valid_until - self._clock() < holding.seconds / 2:
+            # Whoever took it over in the meantime would begin at once.
+            holding.write(self._clock, self._now())
         sent = self._send_next(replay, count, holding) if count else 0
         replay.refresh_from_db(fields=["sent", "skipped", "state"])
         if self._most(replay) == 0:
             if replay.sent + replay.skipped < replay.total and replay.state == Replay.State.RUNNING and _waits(replay):
                 states.try_change(replay.pk, Verb.CANARY_SENT, MONITOR, self._now())
             self._release(replay.pk)
+            self._forget_pace(replay)
         return sent
+
+    def _forget_pace(self, replay: Replay) -> None:
+        if replay.sent + replay.skipped >= replay.total:
+            self._paces.pop(replay.pk, None)
+            self._not_before.pop(replay.pk, None)
 
     def _most(self, replay: Replay) -> int:
         """How many may be taken at once: none that the canary has to go before."""
@@ -166,8 +176,10 @@ class Sender:
         held = self._holdings.get(replay.pk)
         if held is not None and self._clock() < held.valid_until:
             return held
-        ends = batch.ends_of(replay)
-        held = lease.acquire(replay, self.owner, self.settings.lease_seconds, self._clock, self._now(), ends)
+        pace = self._paces.get(replay.pk)
+        if pace is None or pace.rate != replay.rate:
+            pace = self._paces[replay.pk] = Pace(replay.rate, self._clock())
+        held = lease.acquire(replay, self.owner, self.settings.lease_seconds, self._clock, self._now(), pace)
         if held is not None:
             self._holdings[replay.pk] = held
         return held

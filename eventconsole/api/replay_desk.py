@@ -99,8 +99,13 @@ def _edited(letter: DeadLetter, wanted: bodies.EditRequest) -> Edited:
 
 
 def _send(replay: Replay) -> None:
-    with _sending:
-        is_answered = _shared_engine().send_now(replay.pk, SEND_SECONDS)
+    # One after the other; while Kafka is away each takes its time, and nobody waits for a long row of them.
+    is_answered = False
+    if _sending.acquire(timeout=SEND_SECONDS):
+        try:
+            is_answered = _shared_engine().send_now(replay.pk, SEND_SECONDS)
+        finally:
+            _sending.release()
     if not is_answered:
         raise Problem(
             WAITS,

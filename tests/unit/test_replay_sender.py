@@ -1,0 +1,242 @@
+"""The sender with a Kafka that is made up, and a clock of the test's own."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime, timedelta
+from typing import Any
+
+import pytest
+
+from bus import conf
+from bus.deadletterindex.pages import LetterFilter
+from bus.errors import BrokerUnavailableError, PublishRefusedError, PublishUnknownError
+from bus.kafka.consumer import Partition, Record
+from bus.kafka.producer import Delivered, OnDelivery
+from bus.models import DeadLetter, LetterStatus, Replay, ReplayItem
+from bus.replay import operations
+from bus.replay.arrivals import Arrivals
+from bus.replay.plan import Choice, plan
+from bus.replay.sender import Sender
+from tests.indexed import NOW, MadeUpRecord, index, record
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+class Kafka:
+    """Topics of one partition. `answer` decides what becomes of a record: stored, and what is said of it."""
+
+    def __init__(self) -> None:
+        self.records: dict[str, list[MadeUpRecord]] = {"billing.replay": []}
+        self.answer: list[Exception | None] = []
+        self.loses: list[bool] = []
+        self.is_away = False
+        self.is_broken = False
+        self.opened = 0
+
+    def open_producer(self) -> Kafka:
+        self.opened += 1
+        self.is_broken = False
+        return self
+
+    def open_arrivals(self) -> Arrivals:
+        return Arrivals(self, lambda: dict.fromkeys(self.records, 1))
+
+    def send(
+        self,
+        topic: str,
+        value: bytes | None,
+        key: bytes | None,
+        headers: Sequence[tuple[str, bytes | None]],
+        event_id: str,
+        on_delivery: OnDelivery,
+        *,
+        queue_timeout: float,
+    ) -> None:
+        answer = self.answer.pop(0) if self.answer else None
+        stored = self.records[topic]
+        if not isinstance(answer, PublishRefusedError) and not (self.loses and self.loses.pop(0)):
+            stored.append(MadeUpRecord(topic, len(stored), value, key, list(headers)))
+        on_delivery(answer or Delivered(topic, 0, len(stored) - 1, 0))
+
+    def close(self, timeout: float = 0.0) -> int:
+        return 0
+
+    def assign(self, places: Mapping[Partition, int]) -> None:
+        self._places = dict(places)
+
+    def read(self, count: int, timeout: float) -> list[Record]:
+        found: list[Record] = []
+        for (topic, _), offset in self._places.items():
+            found += self.records[topic][offset:]
+        return found
+
+    def offsets(self, partitions: Iterable[Partition], timeout: float = 5.0) -> dict[Partition, tuple[int, int]]:
+        if self.is_away:
+            raise BrokerUnavailableError("away")
+        return {place: (0, len(self.records[place[0]])) for place in partitions}
+
+    def read_at(self, topic: str, partition: int, offset: int, timeout: float = 5.0) -> Record | None:
+        return None
+
+    def sent(self) -> list[str]:
+        return [bytes(dict(each.its_headers)["event-id"] or b"").decode() for each in self.records["billing.replay"]]
+
+
+class Time:
+    def __init__(self) -> None:
+        self.seconds = 0.0
+
+    def clock(self) -> float:
+        return self.seconds
+
+    def now(self) -> datetime:
+        return NOW + timedelta(seconds=self.seconds)
+
+
+@pytest.fixture
+def kafka() -> Kafka:
+    return Kafka()
+
+
+@pytest.fixture
+def time() -> Time:
+    return Time()
+
+
+def sender(kafka: Kafka, time: Time, owner: str = "one", **settings: Any) -> Sender:
+    return Sender(
+        owner,
+        kafka.open_producer,
+        kafka.open_arrivals,
+        conf.load(conf.BusSettings, **settings),
+        clock=time.clock,
+        now=time.now,
+    )
+
+
+def running(count: int, **how: Any) -> Replay:
+    index([record(number, key=f"key-{number % 3}") for number in range(count)])
+    replay = plan(Choice(LetterFilter()), "ada", NOW, None).replay
+    return operations.run(replay.pk, "ada", NOW, **how)
+
+
+def states() -> dict[str, int]:
+    found: dict[str, int] = {}
+    for state in ReplayItem.objects.values_list("state", flat=True):
+        found[state] = found.get(state, 0) + 1
+    return found
+
+
+def test_a_slow_rate_holds_longer_than_a_lease(kafka: Kafka, time: Time) -> None:
+    running(40, rate=0.1)
+    its_sender, other = sender(kafka, time, lease_seconds=1), sender(kafka, time, "two", lease_seconds=1)
+    while time.seconds < 100:
+        its_sender.step()
+        other.step()
+        time.seconds += 0.4
+    assert 10 <= len(kafka.sent()) <= 12
+
+
+def test_what_is_refused_is_skipped_and_its_dead_letter_open_again(kafka: Kafka, time: Time) -> None:
+    replay = running(3)
+    kafka.answer = [None, PublishRefusedError("", "too large"), None]
+    assert sender(kafka, time).step() == 2
+    replay.refresh_from_db()
+    assert (replay.sent, replay.skipped) == (2, 1)
+    skipped = ReplayItem.objects.get(state=ReplayItem.State.SKIPPED)
+    assert (skipped.sequence, skipped.note) == (2, "too large")
+    letter = DeadLetter.objects.get(pk=skipped.dead_letter_id)
+    assert (letter.status, letter.replayed_times) == (LetterStatus.OPEN, 0)
+
+
+@pytest.mark.parametrize("loses", [False, True])
+def test_what_was_not_acknowledged_is_looked_for_before_it_is_sent_again(kafka: Kafka, time: Time, loses: bool) -> None:
+    replay = running(3)
+    kafka.answer = [None, PublishUnknownError("", "no answer"), None]
+    kafka.loses = [False, loses, False]
+    its_sender = sender(kafka, time)
+    assert its_sender.step() == 2
+    assert states() == {"sent": 2, "taken": 1}
+    assert its_sender.step() == 0, "it rests a while"
+    time.seconds += 3
+    assert its_sender.step() == 1
+    replay.refresh_from_db()
+    assert (replay.sent, replay.batch_ends) == (3, {})
+    assert sorted(kafka.sent()) == ["event-0", "event-1", "event-2"]
+
+
+def test_a_broken_client_is_replaced_and_nothing_skipped(kafka: Kafka, time: Time) -> None:
+    running(2)
+
+    class Breaking(list[Exception | None]):
+        def pop(self, at: Any = 0) -> Exception | None:
+            kafka.is_broken = True
+            return super().pop(at)
+
+    kafka.answer = Breaking([PublishRefusedError("", "fatal"), PublishRefusedError("", "fatal")])
+    its_sender = sender(kafka, time)
+    assert its_sender.step() == 0
+    assert states() == {"taken": 2}
+    time.seconds += 3
+    assert its_sender.step() == 2
+    assert kafka.sent() == ["event-0", "event-1"]
+    assert kafka.opened > 1
+
+
+def test_a_process_that_lost_its_lease_writes_nothing(kafka: Kafka, time: Time, monkeypatch: Any) -> None:
+    running(2)
+    first, second = sender(kafka, time, "one", lease_seconds=2), sender(kafka, time, "two", lease_seconds=2)
+    send = kafka.send
+
+    def stall(*args: Any, **options: Any) -> None:
+        """While the first record is on its way, the other process takes over."""
+        monkeypatch.setattr(kafka, "send", send)
+        send(*args, **options)
+        time.seconds += 3
+        assert second.step() == 2
+
+    monkeypatch.setattr(kafka, "send", stall)
+    assert first.step() == 0
+    replay = Replay.objects.get()
+    assert (replay.sent, states()) == (2, {"sent": 2})
+    assert sorted(set(kafka.sent())) == ["event-0", "event-1"]
+
+
+def test_while_kafka_is_away_nothing_is_taken(kafka: Kafka, time: Time) -> None:
+    running(2)
+    kafka.is_away = True
+    its_sender = sender(kafka, time)
+    assert its_sender.step() == 0
+    assert states() == {"waiting": 2}
+    kafka.is_away = False
+    time.seconds += 3
+    assert its_sender.step() == 2
+
+
+def test_a_topic_that_was_made_anew_is_read_from_its_beginning(kafka: Kafka, time: Time) -> None:
+    replay = running(2)
+    kafka.answer = [PublishUnknownError("", "?"), PublishUnknownError("", "?")]
+    its_sender = sender(kafka, time)
+    its_sender.step()
+    Replay.objects.filter(pk=replay.pk).update(batch_ends={"billing.replay": {"0": 1000}})
+    time.seconds += 3
+    assert its_sender.step() == 2
+    assert len(kafka.sent()) == 2
+
+
+def test_paused_means_that_no_more_is_taken(kafka: Kafka, time: Time) -> None:
+    replay = running(30, rate=10)
+    its_sender = sender(kafka, time)
+    its_sender.step()
+    operations.pause(replay.pk, "ada", NOW)
+    before = len(kafka.sent())
+    for _ in range(20):
+        time.seconds += 0.5
+        its_sender.step()
+    assert len(kafka.sent()) == before
+    operations.resume(replay.pk, "ada", NOW)
+    for _ in range(20):
+        time.seconds += 0.5
+        its_sender.step()
+    assert len(kafka.sent()) == 30
