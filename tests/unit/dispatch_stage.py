@@ -14,7 +14,7 @@ from bus import conf
 from bus.consumer.dispatcher import Dispatcher, Revocation
 from bus.consumer.pool import Job, Pool
 from bus.consumer.work import Decoder
-from bus.errors import LedgerUnavailableError
+from bus.errors import LedgerUnavailableError, PermanentError
 from bus.handlers import Function, Handler
 from bus.kafka.consumer import Partition
 from bus.kafka.producer import Delivered, OnDelivery
@@ -322,3 +322,39 @@ def stage(
     dispatcher.assign(partitions or (P0,))
     dispatcher.round()
     return made
+
+
+def hang(its: Stage) -> Job:
+    """Have the first event of the first job begin, and not end."""
+    job = its.pool.waiting.pop(0)
+    assert job._next(its.clock) is job.works[0]
+    return job
+
+
+def go_on(its: Stage, job: Job) -> None:
+    """Let the handler that hung be done, and the next one of its job hang."""
+    assert job.current is not None
+    job._goes_on_after(job._executor.run(job.current))
+    job._next(its.clock)
+
+
+def come_back(its: Stage, job: Job) -> None:
+    """Let the handler that hung be done, and the job go on."""
+    assert job.current is not None
+    job._goes_on_after(job._executor.run(job.current))
+    job.perform(its.clock)
+
+
+def events_given_in(its: Stage) -> list[str]:
+    """Events that wait for a handler thread."""
+    return [work.event_id for job in its.pool.waiting for work in job.works]
+
+
+def fail() -> None:
+    """A handler that fails."""
+    raise ValueError("no")
+
+
+def fail_for_good() -> None:
+    """A handler that says that trying again can't help."""
+    raise PermanentError("no")

@@ -5,18 +5,20 @@ from __future__ import annotations
 import pytest
 
 from bus.consumer import exchange
-from bus.consumer.pool import Job
-from bus.errors import PermanentError, PublishUnknownError
+from bus.errors import PublishUnknownError
 from bus.ledger import Status
-from tests.unit.dispatch_stage import P0, P1, Stage, stage
-
-
-def fail() -> None:
-    raise ValueError("no")
-
-
-def fail_for_good() -> None:
-    raise PermanentError("no")
+from tests.unit.dispatch_stage import (
+    P0,
+    P1,
+    Stage,
+    come_back,
+    events_given_in,
+    fail,
+    fail_for_good,
+    go_on,
+    hang,
+    stage,
+)
 
 
 def warm_up(its: Stage) -> None:
@@ -25,27 +27,6 @@ def warm_up(its: Stage) -> None:
         its.read(P0, *((at, "w", f"w{at}") for at in range(first, first + 8)))
         its.clock.now += 0.1
         its.settle()
-
-
-def hang(its: Stage) -> Job:
-    """Have the first event of the first job begin, and not end."""
-    job = its.pool.waiting.pop(0)
-    assert job._next(its.clock) is job.works[0]
-    return job
-
-
-def go_on(its: Stage, job: Job) -> None:
-    """Let the handler that hung be done, and the next one of its job hang."""
-    assert job.current is not None
-    job._goes_on_after(job._executor.run(job.current))
-    job._next(its.clock)
-
-
-def come_back(its: Stage, job: Job) -> None:
-    """Let the handler that hung be done, and the job go on."""
-    assert job.current is not None
-    job._goes_on_after(job._executor.run(job.current))
-    job.perform(its.clock)
 
 
 def idle_down(its: Stage) -> None:
@@ -87,33 +68,6 @@ def test_a_record_read_again_while_its_handler_still_runs_is_finished_with_it() 
     assert its.handled == ["a"]
     assert its.dispatcher.committable == {P0: 1}
     assert its.dispatcher.held(P0) == (0, 0)
-
-
-def test_nothing_runs_beside_a_suspect_while_other_answers_come_in() -> None:
-    its = stage(P0, P1)
-    its.does["dead"] = fail_for_good
-    its.read(P1, (0, None, "dead"))
-    its.round()
-    its.perform()
-    its.round()  # its dead letter is on the way
-    its.ledger.foreign("suspect", alive=False)
-    its.read(P0, (0, None, "suspect"))
-    its.round(4)
-    assert [work.event_id for job in its.pool.waiting for work in job.works] == ["suspect"]
-    assert its.ledger.entries["suspect"].alone
-
-    its.read(P0, (1, None, "next"))
-    its.outbox.sent[0].acknowledge()
-    its.round(4)
-
-    assert its.status("dead") is Status.FAILED
-    assert [work.event_id for job in its.pool.waiting for work in job.works] == ["suspect"]
-    its.settle()
-    assert its.handled == ["dead", "suspect", "next"]
-
-
-def events_given_in(its: Stage) -> list[str]:
-    return [work.event_id for job in its.pool.waiting for work in job.works]
 
 
 def test_many_events_of_one_key_leave_room_for_other_keys() -> None:
