@@ -28,7 +28,8 @@ from bus.models import DeadLetter, DeadLetterPosition, IndexPosition
 
 log = logging.getLogger("bus.deadletterindex")
 
-BATCH: Final = 1000
+BATCH: Final = 2000
+"""Records of one transaction at most: the more, the fewer changes of the counts of their groups."""
 _UNNAMED: Final = "unnamed"  # a cluster that says no id; empty means "not found again yet"
 LOOK_SECONDS: Final = 5.0
 """How often the index looks for new topics, and how far behind it is."""

@@ -41,7 +41,7 @@ class Identity(NamedTuple):
     generation: int
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class LetterRow:
     """What a row of DeadLetter has from its record, by the names of its fields."""
 
@@ -78,7 +78,7 @@ class PayloadRow(NamedTuple):
     headers: bytes
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Entry:
     """A record, ready for the index: its rows, and the kind of its failure."""
 
