@@ -7,6 +7,7 @@ from collections.abc import Callable
 from bus import deadletters
 from bus.deadletterindex.rows import unpack_headers
 from bus.errors import BusError
+from bus.kafka.consumer import headers_of
 from bus.kafka.reader import RecordReader
 from bus.models import DeadLetterPayload
 
@@ -54,4 +55,4 @@ def whole_record_of(
             f"the {missing} of dead letter {letter_id} was too large and is only at {topic}[{partition}]@{offset}, "
             "where Kafka has deleted it"
         )
-    return letter.completed(record.value(), record.key(), record.headers() or [])
+    return letter.completed(record.value(), record.key(), headers_of(record))

@@ -16,7 +16,7 @@ import orjson
 from bus import catalog, deadletters, envelope
 from bus.deadletterindex.fingerprint import Kind, kind_of
 from bus.errors import EnvelopeError
-from bus.kafka.consumer import Record
+from bus.kafka.consumer import Record, headers_of
 
 MAX_KEY: Final = 255
 _MAX_COUNT: Final = 2**31 - 1
@@ -92,7 +92,7 @@ class Entry:
 def entry_of(record: Record, cluster: str, now: datetime) -> Entry:
     """What the index keeps of a record."""
     place = Place(record.topic(), record.partition(), record.offset())
-    headers = record.headers() or []
+    headers = headers_of(record)
     read = deadletters.read(record.value(), record.key(), headers, place.topic)
     kind = kind_of(storable(read.error_type, 255), storable(read.error_message, 1000), read.stack_trace or "")
     kind = kind._replace(message=storable(kind.message, 500), frame=storable(kind.frame, 300))

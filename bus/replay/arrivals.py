@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Protocol
 
 from bus.errors import BrokerUnavailableError
-from bus.kafka.consumer import Partition, Record
+from bus.kafka.consumer import Partition, Record, headers_of
 from bus.replay.lease import Ends
 from bus.replay.records import Mark, mark_of
 
@@ -75,7 +75,7 @@ class Arrivals:
                     break
                 for record in records:
                     place = (record.topic(), record.partition())
-                    mark = mark_of(place[0], record.headers())
+                    mark = mark_of(place[0], headers_of(record))
                     if mark in missing:
                         found.setdefault(mark, (place[1], record.offset()))
                     if record.offset() + 1 >= stops.get(place, 0):

@@ -10,7 +10,7 @@ from bus import deadletters
 from bus.deadletterindex.rows import unpack_headers
 from bus.deadletters import HeaderSequence, OutgoingRecord
 from bus.envelope import EVENT_ID, Headers
-from bus.kafka.consumer import Record
+from bus.kafka.consumer import Record, headers_of
 from bus.models import DeadLetter, DeadLetterPayload, Replay, ReplayEdit, ReplayItem
 
 REPLAY_OF: Final = "replay-of"
@@ -115,7 +115,7 @@ def opened(letter: Letter, payload: Payload | None, places: Places) -> deadlette
         record = places.read_at(letter.dlq_topic, letter.dlq_partition, letter.dlq_offset)
         if record is None:
             raise ValueError("its record has left Kafka, and the index has no copy of it")
-        value, key, headers = record.value(), record.key(), record.headers() or []
+        value, key, headers = record.value(), record.key(), headers_of(record)
     read = deadletters.read(value, key, headers, letter.dlq_topic)
     if not read.at_origin:
         return read
@@ -124,7 +124,7 @@ def opened(letter: Letter, payload: Payload | None, places: Places) -> deadlette
     original = places.read_at(read.origin.topic, read.origin.partition, read.origin.offset)
     if original is None:
         raise ValueError(f"it was too large to be kept whole, and its origin {_place(read.origin)} has left Kafka")
-    return read.completed(original.value(), original.key(), original.headers() or [])
+    return read.completed(original.value(), original.key(), headers_of(original))
 
 
 def _record(letter: Letter, read: deadletters.DeadLetter, edit: ReplayEdit | None, all_groups: bool) -> OutgoingRecord:
