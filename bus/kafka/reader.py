@@ -7,7 +7,7 @@ import logging
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from types import TracebackType
-from typing import cast
+from typing import Any, cast
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 from confluent_kafka.admin import AdminClient, OffsetSpec  # type: ignore[attr-defined]
@@ -33,11 +33,10 @@ class RecordReader:
 
     def __init__(self, settings: conf.BusSettings | None = None, name: str = "reader") -> None:
         self.settings = settings or conf.current()
-        common = config.common(self.settings, log)
-        self._admin = AdminClient(common)
+        self._admin: AdminClient | None = None
         self._consumer = Consumer(
             {
-                **common,
+                **config.common(self.settings, log),
                 "client.id": f"{self.settings.kafka_client_id}-{name}",
                 "group.id": _NO_GROUP,
                 "enable.auto.commit": False,
@@ -105,8 +104,18 @@ class RecordReader:
     def _offsets(self, wanted: list[TopicPartition], which: OffsetSpec, timeout: float) -> dict[Partition, int]:
         if not wanted:
             return {}
-        with self._guarded():
-            futures = self._admin.list_offsets(dict.fromkeys(wanted, which), request_timeout=timeout)
+        if self._admin is None:
+            self._admin = AdminClient(config.common(self.settings, log))
+        try:
+            with self._guarded():
+                futures = self._admin.list_offsets(dict.fromkeys(wanted, which), request_timeout=timeout)
+            return self._answers(futures)
+        except BrokerUnavailableError:
+            # After a restart of the broker this client asks with what it knew before, and is refused each time.
+            self._admin = None
+            raise
+
+    def _answers(self, futures: Mapping[TopicPartition, Any]) -> dict[Partition, int]:
         found: dict[Partition, int] = {}
         for place, future in futures.items():
             try:
