@@ -8,6 +8,7 @@ from typing import Any, cast
 
 import httpx
 import pytest
+from django.db import connections
 
 import bus
 from bus.errors import BusError, InvalidEventError
@@ -115,9 +116,12 @@ async def api(anyone: httpx.AsyncClient, callers: dict[str, Caller]) -> httpx.As
 
 
 @pytest.fixture
-def may_ask_the_database(monkeypatch: pytest.MonkeyPatch) -> None:
+async def may_ask_the_database(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[None]:
     """Tests ask the database between calls; nothing else runs on their event loop meanwhile."""
     monkeypatch.setenv("DJANGO_ALLOW_ASYNC_UNSAFE", "1")
+    connections.all()  # made here, so that what the test opens is what is closed here
+    yield
+    connections.close_all()
 
 
 @pytest.fixture
