@@ -18,19 +18,25 @@ from bus.models.deadletters import (
 )
 from bus.models.inbox import InboxEntry
 from bus.models.replays import Replay, ReplayEdit, ReplayItem
+from bus.models.samples import ClusterState, GroupState, RecordingPosition, Sample, TopicState
 
 __all__ = [
     "AuditEntry",
+    "ClusterState",
     "DeadLetter",
     "DeadLetterPayload",
     "DeadLetterPosition",
     "ErrorGroup",
     "ErrorGroupPlace",
+    "GroupState",
     "InboxEntry",
     "IndexPosition",
     "Lease",
     "LetterStatus",
+    "RecordingPosition",
     "Replay",
     "ReplayEdit",
     "ReplayItem",
+    "Sample",
+    "TopicState",
 ]
