@@ -18,6 +18,7 @@ LAYERS = (
     {
         "bus.consumer",
         "bus.deadletterindex",
+        "bus.history",
         "bus.lag",
         "bus.monitor",
         "bus.presence",
