@@ -54,6 +54,10 @@ class ConsoleSettings(BaseSettings):
     quickstart_traffic: bool = Field(True, validation_alias="QUICKSTART_TRAFFIC")
     """Whether the quickstart's demo shop has customers; 0 leaves them out."""
 
+    environment_name: str = Field("", max_length=24)
+    """Name of this installation, such as `production`, shown on every page."""
+    environment_colour: Literal["grey", "green", "amber", "red", "blue"] = "grey"
+    """Colour of that name and of a strip over every page, so that nobody takes one installation for another."""
     secure_cookies: bool | None = None
     """Whether cookies travel over HTTPS only; by default in production."""
     hsts_seconds: int = Field(0, ge=0)

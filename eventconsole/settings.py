@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from importlib.util import find_spec
+from pathlib import Path
 from typing import Any
 
 from bus import conf as bus_conf
@@ -29,6 +31,7 @@ INSTALLED_APPS = [
     "django.contrib.messages",
     "django.contrib.staticfiles",
     "channels",
+    "django_htmx",
     "corsheaders",
     "ninja",
     "bus",
@@ -48,6 +51,8 @@ MIDDLEWARE = [
     "django.contrib.auth.middleware.LoginRequiredMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
+    "django_htmx.middleware.HtmxMiddleware",
+    "eventconsole.policy.ContentSecurityPolicy",
 ]
 
 ROOT_URLCONF = "eventconsole.urls"
@@ -62,6 +67,7 @@ TEMPLATES = [
                 "django.template.context_processors.request",
                 "django.contrib.auth.context_processors.auth",
                 "django.contrib.messages.context_processors.messages",
+                "eventconsole.pages.frame.frame",
             ],
         },
     },
@@ -104,7 +110,9 @@ TIME_ZONE = "UTC"
 USE_TZ = True
 
 STATIC_URL = "/static/"
-STATICFILES_DIRS = [BASE_DIR / "static"]
+# uPlot comes out of an installed package: nobody's code is copied into this repository.
+_uplot = Path(str(find_spec("youplot").origin)).parent / "vendor"  # type: ignore[union-attr]
+STATICFILES_DIRS = [BASE_DIR / "static", ("uplot", _uplot)]
 if _env.is_production:
     STATIC_ROOT = BASE_DIR / "staticfiles"
     STORAGES = {

@@ -1,0 +1,1 @@
+"""What templates of the console need beside Django's own."""
