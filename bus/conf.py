@@ -129,6 +129,8 @@ class BusSettings(BaseSettings):
     min_insync_replicas: int = Field(1, ge=1)
     """Replicas that must have an event before it counts as published; at least 2 in production."""
 
+    activity_bytes: int = Field(64 * 1024 * 1024, ge=1024 * 1024)
+    """Memory in Redis for what pages show live; beyond it the oldest is forgotten."""
     monitor_lease_seconds: float = Field(10.0, ge=1, le=600)
     """How long another monitor waits before it takes over from one that is silent."""
     discarded_days: int = Field(30, ge=1)

@@ -16,6 +16,7 @@ LAYERS = (
     {"bus.conf", "bus.handlers"},
     {"bus.deadletters", "bus.embedded", "bus.inbox", "bus.kafka", "bus.ledger", "bus.migrations", "bus.models"},
     {
+        "bus.activity",
         "bus.consumer",
         "bus.deadletterindex",
         "bus.history",
