@@ -14,6 +14,7 @@ import socket
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, fields, replace
+from enum import StrEnum
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -27,9 +28,52 @@ from bus.ledger.functions import Functions
 FORGET_AFTER_SECONDS = 3600.0
 
 
+class Why(StrEnum):
+    """Why a partition waits. Of several reasons the first in this order is told."""
+
+    PAUSED = "paused"
+    """Somebody paused the group, or this topic of it."""
+    REDIS = "redis"
+    """Redis is away."""
+    DEAD_LETTER = "dead-letter"
+    """A dead letter can't be written."""
+    STUCK = "stuck"
+    """A handler doesn't come back."""
+    SLOW = "slow"
+    """A handler is at work for seconds."""
+    RETRY = "retry"
+    """An attempt failed, and the next one isn't due yet."""
+    OUTAGE = "outage"
+    """A handler met Kafka, Redis or the database away; no attempt is counted."""
+    ELSEWHERE = "elsewhere"
+    """Another worker has the event, or died with it."""
+    WINDOW = "window"
+    """So many events are in hand that no more are read."""
+    NO_WORKER = "no-worker"
+    """No worker has the partition; a worker never says so itself."""
+
+
+@dataclass(frozen=True, slots=True)
+class Wait:
+    """Why a partition waits, and for which event. Times are ms since 1970; `error` is a type such as SmtpError."""
+
+    why: str
+    detail: str = ""
+    until_ms: int | None = None
+    since_ms: int | None = None
+    event_id: str = ""
+    key: str = ""
+    error: str = ""
+
+
 @dataclass(frozen=True, slots=True)
 class GroupPresence:
-    """What a worker does for one group. `partitions` maps `topic[partition]` to events in hand; rate per second."""
+    """What a worker does for one group. `partitions` maps `topic[partition]` to events in hand; rate per second.
+
+    `oldest_ms` and `waits` are by partition, too: when the oldest event was written that is in hand and not settled,
+    and why the partition waits. Those that have no such event, or don't wait, aren't named. `oldest_event` is the event
+    that a handler has been working on for the longest time, `oldest_seconds`.
+    """
 
     group: str
     partitions: dict[str, int]
@@ -38,6 +82,10 @@ class GroupPresence:
     oldest_seconds: float
     stuck: int
     waits_for: str = ""
+    oldest_event: str = ""
+    oldest_topic: str = ""
+    oldest_ms: dict[str, int] = field(default_factory=dict)
+    waits: dict[str, Wait] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,14 +181,19 @@ def _entry(stored: bytes) -> WorkerPresence | None:
     """None for what can't be read. Another release may say more than this one knows."""
     try:
         value = orjson.loads(stored)
-        groups = tuple(GroupPresence(**_known(GroupPresence, group)) for group in value["groups"])
+        groups = tuple(_group(group) for group in value["groups"])
         entry = WorkerPresence(**{**_known(WorkerPresence, value), "groups": groups})
         return replace(entry, pid=int(entry.pid), seen_at=float(entry.seen_at))
     except (KeyError, TypeError, ValueError, AttributeError):
         return None
 
 
-def _known(kind: type[GroupPresence | WorkerPresence], value: dict[str, Any]) -> dict[str, Any]:
+def _group(value: dict[str, Any]) -> GroupPresence:
+    waits = {name: Wait(**_known(Wait, wait)) for name, wait in value.get("waits", {}).items()}
+    return GroupPresence(**{**_known(GroupPresence, value), "waits": waits})
+
+
+def _known(kind: type[GroupPresence | WorkerPresence | Wait], value: dict[str, Any]) -> dict[str, Any]:
     return {each.name: value[each.name] for each in fields(kind) if each.name in value}
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple, Protocol
 
 from bus import deadletters
@@ -65,7 +65,7 @@ class Burial:
         self._clock = clock
         self._wake = wake
         self._answers: deque[tuple[Dead, Delivered | Exception]] = deque()
-        self._again: list[tuple[float, Dead]] = []
+        self._again: list[tuple[float, Dead, Exception]] = []
         self._pauses: dict[int, float] = {}
         self._lost: list[Dead] = []
 
@@ -100,20 +100,24 @@ class Burial:
             else:
                 self._put_off(dead, answer)
         now = self._clock()
-        due = [dead for at, dead in self._again if at <= now]
-        self._again = [(at, dead) for at, dead in self._again if at > now]
+        due = [dead for at, dead, _ in self._again if at <= now]
+        self._again = [each for each in self._again if each[0] > now]
         for dead in due:
             self.bury(dead)
         return safe
 
     def next_try(self) -> float | None:
         """When a dead letter is due to be sent again."""
-        return min((at for at, _ in self._again), default=None)
+        return min((at for at, _, _ in self._again), default=None)
+
+    def put_off(self) -> Iterator[tuple[Work, float, Exception]]:
+        """Events whose dead letter is sent again later: when, and why it failed."""
+        return ((dead.work, at, error) for at, dead, error in self._again)
 
     def give_up(self, source: tuple[str, int]) -> None:
         """The partition was taken away: forget what waits to be sent again."""
-        self._lost += [dead for _, dead in self._again if dead.work.source == source]
-        self._again = [(at, dead) for at, dead in self._again if dead.work.source != source]
+        self._lost += [dead for _, dead, _ in self._again if dead.work.source == source]
+        self._again = [each for each in self._again if each[1].work.source != source]
 
     def given_up(self) -> list[Dead]:
         """Those that aren't sent again, because their partition's next owner sees to them."""
@@ -125,7 +129,7 @@ class Burial:
     def _put_off(self, dead: Dead, error: Exception) -> None:
         pause = self._pauses.get(id(dead.work), FIRST_PAUSE)
         self._pauses[id(dead.work)] = min(pause * 2, LONGEST_PAUSE)
-        self._again.append((self._clock() + pause, dead))
+        self._again.append((self._clock() + pause, dead, error))
         log.warning(
             "dead_letter_not_written trying again in %g s, its partition waits: %s",
             pause,

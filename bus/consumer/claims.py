@@ -76,6 +76,10 @@ class Claims:
         if self._claimed.get(work.event_id) is work:
             del self._claimed[work.event_id]
 
+    def claimed(self) -> Iterable[Work]:
+        """Events that are with a handler, or asked for."""
+        return self._claimed.values()
+
     def is_suspect(self, work: Work) -> bool:
         """Whether the event was in the hands of a worker that died, and must run alone."""
         return work.answer.suspect and work.answer.crashes < self._executor.crash_limit

@@ -6,7 +6,7 @@ keeps the lane.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 from bus.consumer.burial import Burial, Dead, attempts_of
 from bus.consumer.claims import Blocked, Claims
@@ -64,6 +64,10 @@ class Conclusion:
         """Events of jobs that wait for the acknowledgement of dead letters."""
         return sum(len(job.run.works) for job in self.dying) if self.dying else 0
 
+    def unwritten(self) -> Iterator[tuple[Work, float, Exception]]:
+        """Events whose dead letter couldn't be written: when it is tried again, and why it failed."""
+        return self._burial.put_off()
+
     def conclude(self, job: Job) -> None:
         """Settle what a job came to."""
         now = self._clock()
@@ -81,11 +85,13 @@ class Conclusion:
                 dying.append(Dead(job, work, outcome))
             elif outcome.result is Result.RETRY:
                 self._journal.retrying(work, outcome)
+                work.trouble = type(outcome.error).__name__, True
                 self._settle(work, Status.RETRYING, outcome, work.answer.attempts + 1)
                 blocked.append((work, now + outcome.seconds))
             else:
                 if outcome.result is Result.OUTAGE:
                     self._journal.held_up(work, outcome)
+                    work.trouble = type(outcome.error).__name__, False
                 self._give_back(work)
                 blocked.append((work, now + outcome.seconds))
         self._pace.handled(len(job.outcomes), busy_ms, now)

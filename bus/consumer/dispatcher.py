@@ -27,6 +27,7 @@ from bus.consumer.pace import Pace
 from bus.consumer.pool import Job, Pool
 from bus.consumer.progress import Progress
 from bus.consumer.solitude import Solitude
+from bus.consumer.survey import Sight, Surveyor
 from bus.consumer.work import Work
 from bus.kafka.consumer import Partition
 from bus.ledger import Answer, Ledger, Status, Verdict
@@ -57,6 +58,7 @@ class Dispatcher:
         pool: Pool,
         settings: conf.BusSettings | None = None,
         clock: Callable[[], float] = time.monotonic,
+        wall_clock: Callable[[], float] = time.time,
     ) -> None:
         self.settings = settings = settings or conf.current()
         self.group = group
@@ -74,6 +76,9 @@ class Dispatcher:
         self._claims = Claims(group, executor, pool.concurrency, self._progress, self._exchange, self._job_done)
         burial = Burial(group, sender, settings.max_dead_letter_bytes, clock=clock, wake=self._wake.set)
         self._conclusion = Conclusion(self._claims, self._exchange, burial, self._journal, self.pace, clock)
+        own = self._progress, self._claims, self._conclusion, self._exchange
+        self._surveyor = Surveyor(*own, clock, wall_clock)
+        self._sights: dict[Partition, Sight] = {}
         self._commands: deque[Callable[[], None]] = deque()
         self._held: list[Job] = []
         self._jobs: set[Job] = set()
@@ -164,6 +169,21 @@ class Dispatcher:
     def running(self) -> list[Job]:
         """Jobs that handlers work on; a snapshot."""
         return [job for job in self._jobs.copy() if job.current is not None]
+
+    def survey(self, timeout: float = 0.2) -> Mapping[Partition, Sight]:
+        """How old each partition's oldest unsettled event is, and why it waits.
+
+        As of now, or of the last time when this thread is held up for longer than `timeout`.
+        """
+        done = threading.Event()
+
+        def look() -> None:
+            self._sights = self._surveyor.look(list(self._jobs))
+            done.set()
+
+        self._command(look)
+        done.wait(timeout)
+        return self._sights
 
     def _command(self, command: Callable[[], None]) -> None:
         self._commands.append(command)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 from bus.consumer.executor import Outcome
@@ -76,6 +76,12 @@ class Exchange:
     def unsettled(self) -> int:
         """Settlements that Redis hasn't answered."""
         return len(self._waiting) + (len(self._call.settlements) if self._call else 0)
+
+    def unanswered(self) -> Iterator[Work]:
+        """Events whose outcome Redis hasn't noted."""
+        if self._call is not None:
+            yield from (work for work, _ in self._call.settlements)
+        yield from (work for work, _ in self._waiting)
 
     @property
     def is_behind(self) -> bool:

@@ -16,7 +16,7 @@ One thread owns a `Lanes`; there are no locks. Times are seconds of any one cloc
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Hashable, Iterable, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Sequence
 from heapq import heappop, heappush
 from typing import Generic, cast
 
@@ -74,6 +74,15 @@ class Lanes(Generic[W]):
         """Events of a partition that are waiting or parked, not out."""
         home = self._homes.get(source)
         return home.held_events - home.out if home else 0
+
+    def parked_works(self) -> Iterator[tuple[W, float]]:
+        """Events that wait for their time, and until when, in no order; those whose time has come aren't among them."""
+        return ((parked.work, until) for until, _, parked in self._heap if parked.live)
+
+    def queued_works(self, source: Source) -> Iterator[W]:
+        """Events of a partition that wait for their turn."""
+        home = self._homes.get(source)
+        return home.queued() if home else iter(())
 
     def add(self, works: Iterable[W]) -> None:
         """Append events to their lanes, in the order given."""

@@ -43,6 +43,10 @@ class Progress:
             if (watermark := watermarks.get(work.source)) is not None and watermark.add(work.offset)
         ]
 
+    def oldest(self) -> dict[Partition, int | None]:
+        """The oldest unsettled offset of each partition."""
+        return {partition: watermark.oldest for partition, watermark in self._watermarks.items()}
+
     def finish(self, work: Work) -> None:
         """The event is settled, and the ledger has said so."""
         watermark = self._watermarks.get(work.source)

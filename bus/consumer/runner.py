@@ -83,6 +83,10 @@ class Runner:
         """The partitions that are ours; a snapshot."""
         return sorted(self._assigned)
 
+    def full(self) -> frozenset[Partition]:
+        """The partitions that aren't read any further for now, because so many events are in hand; a snapshot."""
+        return frozenset(self._paused.copy())
+
     def run(self) -> None:
         """Consume until `stop`. Raises what broke the dispatcher, or an error that the consumer can't recover from."""
         self.dispatcher.start()

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Hashable, Iterable
+from collections.abc import Hashable, Iterable, Iterator
 from dataclasses import dataclass
-from typing import Final, Generic, Protocol, TypeVar
+from typing import Final, Generic, Protocol, TypeVar, cast
 
 Source = tuple[str, int]
 
@@ -96,6 +96,16 @@ class Home(Generic[W]):
         self.held_events = 0
         self.held_bytes = 0
         self.out = 0
+
+    def queued(self) -> Iterator[W]:
+        """Events that wait for their turn, each lane in order."""
+        yield from (parked.work for parked in self.due)
+        for entry in self.lanes.values():
+            if isinstance(entry, Lane):
+                yield from entry.queue
+            elif entry is not BUSY:
+                yield cast(W, entry)
+        yield from self.loose
 
     def empty(self, busy: Iterable[Hashable]) -> None:
         """Forget all events; only lanes whose run is out stay."""

@@ -24,6 +24,7 @@ class Work:
     """A record taken in: what it says, who handles it, and what the ledger knows of it.
 
     `problem` is set when the record can't be read as an event of its topic; `answer` is what the ledger last said.
+    `trouble` is why it is run again here: the type of the error, and whether an attempt was counted.
     """
 
     __slots__ = (
@@ -39,6 +40,7 @@ class Work:
         "size",
         "source",
         "topic",
+        "trouble",
     )
 
     def __init__(
@@ -67,6 +69,7 @@ class Work:
         self.problem = problem
         self.handler = handler
         self.answer = NOT_ASKED
+        self.trouble: tuple[str, bool] | None = None
 
     @property
     def attempts(self) -> int:

@@ -23,7 +23,7 @@ from bus.errors import BrokerUnavailableError, BusError, ConfigurationError, Led
 from bus.handlers import Handler, registry
 from bus.kafka.consumer import RecordConsumer
 from bus.ledger import Ledger
-from bus.presence import GroupPresence, Presence, WorkerPresence
+from bus.presence import GroupPresence, Presence, Wait, Why, WorkerPresence
 
 log = logging.getLogger("bus.consumer")
 
@@ -187,12 +187,23 @@ class Worker:
 def _describe_group(runner: Runner, now: float) -> GroupPresence:
     dispatcher = runner.dispatcher
     running = dispatcher.running()
+    longest = min(running, key=lambda job: job.began, default=None)
+    its_work = longest.current if longest else None
+    assigned = {each: f"{each[0]}[{each[1]}]" for each in runner.assigned()}
+    sights = {name: sight for each, sight in dispatcher.survey().items() if (name := assigned.get(each))}
+    full = Wait(Why.WINDOW, "so many events are in hand that no more are read")
+    waits = {name: full for each in runner.full() if (name := assigned.get(each))}
+    waits |= {name: sight.wait for name, sight in sights.items() if sight.wait}
     return GroupPresence(
         group=runner.group,
-        partitions={f"{topic}[{number}]": dispatcher.held((topic, number))[0] for topic, number in runner.assigned()},
+        partitions={name: dispatcher.held(each)[0] for each, name in assigned.items()},
         rate=round(dispatcher.pace.rate, 1),
         in_flight=len(running),
-        oldest_seconds=round(max((now - job.began for job in running), default=0.0), 1),
+        oldest_seconds=round(now - longest.began, 1) if longest else 0.0,
         stuck=sum(job.reported_stuck for job in running),
         waits_for="redis" if dispatcher.is_ledger_away else "",
+        oldest_event=its_work.event_id if its_work else "",
+        oldest_topic=its_work.topic if its_work else "",
+        oldest_ms={name: sight.oldest_ms for name, sight in sights.items() if sight.oldest_ms},
+        waits=waits,
     )

@@ -9,7 +9,7 @@ import orjson
 
 from bus import conf
 from bus.ledger import Ledger
-from bus.presence import GroupPresence, Presence, WorkerPresence, new_worker_name
+from bus.presence import GroupPresence, Presence, Wait, Why, WorkerPresence, new_worker_name
 
 
 class Hash:
@@ -52,6 +52,28 @@ def test_an_entry_of_a_release_that_says_more_is_read() -> None:
     place.client.values[b"w"] = stored(ENTRY, zone="eu", groups=[group])
 
     assert Presence(cast(Ledger, place), wall_clock=lambda: 200.0).all() == [ENTRY]
+
+
+def test_why_partitions_wait_is_read_as_it_was_written() -> None:
+    place = Place()
+    waits = {"t[0]": Wait(Why.RETRY, "attempt 1 failed", until_ms=5, event_id="e", key="k", error="SmtpError")}
+    entry = replace(ENTRY, groups=(replace(ENTRY.groups[0], oldest_ms={"t[0]": 3}, waits=waits),))
+    presence = Presence(cast(Ledger, place), wall_clock=lambda: 200.0)
+    presence.write(entry)
+    assert presence.all() == [entry]
+    [group] = presence.all()[0].groups
+    assert group.waits["t[0]"].why == Why.RETRY
+
+
+def test_an_entry_of_a_release_that_says_less_is_read() -> None:
+    place = Place()
+    less = {"group": "g", "partitions": {"t[0]": 1}, "rate": 1.0, "in_flight": 0, "oldest_seconds": 0.0, "stuck": 0}
+    more = {**less, "waits": {"t[0]": {"why": "bored", "detail": "", "mood": 1}}}
+    place.client.values[b"w"] = stored(ENTRY, groups=[less])
+    place.client.values[b"x"] = stored(replace(ENTRY, worker="x"), groups=[more])
+    less_told, more_told = Presence(cast(Ledger, place), wall_clock=lambda: 200.0).all()
+    assert less_told == ENTRY
+    assert more_told.groups[0].waits == {"t[0]": Wait("bored")}
 
 
 def test_an_entry_that_cannot_be_read_hides_no_other() -> None:
