@@ -5,19 +5,27 @@ What was changed by somebody else meanwhile isn't changed again: callers are tol
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from django.db import transaction
 from django.db.models import F, Value
 from django.db.models.functions import Greatest
 
+from bus.deadletterindex.bulk import insert_rows
 from bus.deadletterindex.counts import Counts, Spot
-from bus.models import AuditEntry, DeadLetter, LetterStatus, Replay
+from bus.models import AuditEntry, AuditSubject, DeadLetter, LetterStatus, Replay
 
 BATCH: Final = 1000
+
+
+class Subject(NamedTuple):
+    """What an audit entry is about, such as ("dead-letter", "12") or ("error-group", its fingerprint)."""
+
+    kind: str
+    target: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,11 +49,19 @@ class Act:
             detail=dict(self.detail),
         )
 
-    def done(self, at: datetime, target_kind: str, target: str = "", changed: int = 1) -> AuditEntry:
-        """Write down what is done by the same transaction."""
+    def done(
+        self, at: datetime, target_kind: str, target: str = "", changed: int = 1, subjects: Iterable[Subject] = ()
+    ) -> AuditEntry:
+        """Write down what is done by the same transaction; `subjects` are found by it as its target is."""
         entry = self.intent(at, target_kind, target)
         finish(entry, at, changed=changed)
+        insert_rows(AuditSubject, ["entry_id", *Subject._fields], [(entry.pk, *each) for each in subjects])
         return entry
+
+    def error_groups(self) -> list[Subject]:
+        """The error group whose dead letters were asked for, if it was one."""
+        chosen = self.detail.get("filter", self.detail)
+        return [Subject("error-group", str(chosen["fingerprint"]))] if "fingerprint" in chosen else []
 
 
 def finish(entry: AuditEntry, at: datetime, *, changed: int, failed: str = "") -> None:
@@ -164,7 +180,9 @@ def _change(
             if these:
                 target_id = str(these[0]) if len(these) == 1 else ""
                 detail = {**act.detail, "changed": these}
-                Act(act.who, act.what, act.why, detail).done(at, "dead-letter", target_id, len(these))
+                subjects = [] if target_id else [Subject("dead-letter", str(pk)) for pk in these]
+                subjects += act.error_groups()
+                Act(act.who, act.what, act.why, detail).done(at, "dead-letter", target_id, len(these), subjects)
         moved += these
     return moved
 

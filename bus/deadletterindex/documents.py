@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from base64 import b64encode
 from collections.abc import Collection, Iterable
+from datetime import datetime
 from typing import Any
 
 from bus import deadletters
 from bus.deadletterindex.times import iso, iso_or_none
+from bus.deadletterindex.trends import Trend
 from bus.models import DeadLetter, DeadLetterPosition, ErrorGroup, ErrorGroupPlace, LetterStatus
 
 _COUNTED = [status.value for status in LetterStatus if status != LetterStatus.SUPERSEDED]
@@ -82,7 +84,9 @@ def payload_document(record: deadletters.DeadLetter) -> dict[str, Any]:
     }
 
 
-def group_document(group: ErrorGroup, places: Collection[ErrorGroupPlace]) -> dict[str, Any]:
+def group_document(
+    group: ErrorGroup, places: Collection[ErrorGroupPlace], new_since: datetime, trend: Trend | None = None
+) -> dict[str, Any]:
     """An error group; `places` are those of its topics and consumer groups that may be seen."""
     counts = {name: sum(getattr(place, name) for place in places) for name in LetterStatus.values}
     held = [place for place in places if any(getattr(place, name) for name in _COUNTED)]
@@ -107,6 +111,17 @@ def group_document(group: ErrorGroup, places: Collection[ErrorGroupPlace]) -> di
         "owner": group.owner or None,
         "notedBy": group.noted_by or None,
         "notedAt": iso_or_none(group.noted_at),
+        "isNew": group.first_seen_at >= new_since,
+        "trend": None if trend is None else trend_document(trend),
+    }
+
+
+def trend_document(trend: Trend) -> dict[str, Any]:
+    """Failures over time."""
+    return {
+        "start": iso(trend.start),
+        "stepSeconds": int(trend.step.total_seconds()),
+        "counts": list(trend.counts),
     }
 
 

@@ -110,11 +110,11 @@ def letter_page(wanted: LetterFilter, limit: int, cursor: str | None = None) -> 
     """A page of dead letters, the last failed first. Raises CursorError."""
     found = wanted.letters()
     if cursor is not None:
-        at, pk = _read_cursor(cursor, int)
+        at, pk = read_cursor(cursor, int)
         # The first condition follows from the second; it is what SQLite finds the place in the index by.
         found = found.filter(TupleLessThan((F("last_failed_at"), F("id")), (at, pk)), last_failed_at__lte=at)
     rows = list(found.order_by("-last_failed_at", "-id")[: limit + 1])
-    return _page(rows, limit, lambda row: (row.last_failed_at, row.pk))
+    return page_of(rows, limit, lambda row: (row.last_failed_at, row.pk))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -142,7 +142,7 @@ class GroupFilter:
         if self.q:
             found = found.filter(Q(message__icontains=self.q) | Q(error_type__icontains=self.q))
         places = {name: getattr(self, name) for name in ("topic", "group") if getattr(self, name) is not None}
-        counted = Q(**{f"{self.status}__gt": 0}) if self.status else _not_empty()
+        counted = Q(**{f"{self.status}__gt": 0}) if self.status else not_empty()
         if places or self.topics is not None:
             inside = ErrorGroupPlace.objects.filter(counted, fingerprint=OuterRef("pk"), **places)
             if self.topics is not None:
@@ -151,7 +151,8 @@ class GroupFilter:
         return found.filter(counted)
 
 
-def _not_empty() -> Q:
+def not_empty() -> Q:
+    """Groups and places that have dead letters of their own, not only such as failed again."""
     counted = Q()
     for status in LetterStatus.values:
         if status != LetterStatus.SUPERSEDED:
@@ -163,15 +164,16 @@ def group_page(wanted: GroupFilter, limit: int, cursor: str | None = None) -> Pa
     """A page of error groups, the last seen first. Raises CursorError."""
     found = wanted.groups()
     if cursor is not None:
-        at, fingerprint = _read_cursor(cursor, str)
+        at, fingerprint = read_cursor(cursor, str)
         found = found.filter(
             TupleLessThan((F("last_seen_at"), F("fingerprint")), (at, fingerprint)), last_seen_at__lte=at
         )
     rows = list(found.order_by("-last_seen_at", "-fingerprint")[: limit + 1])
-    return _page(rows, limit, lambda row: (row.last_seen_at, row.pk))
+    return page_of(rows, limit, lambda row: (row.last_seen_at, row.pk))
 
 
-def _page(rows: list[Row], limit: int, key: Callable[[Row], tuple[datetime, Any]]) -> Page[Row]:
+def page_of(rows: list[Row], limit: int, key: Callable[[Row], tuple[datetime, Any]]) -> Page[Row]:
+    """A page of rows of which one more than `limit` was asked for; `key` is what the list is ordered by."""
     if len(rows) <= limit:
         return Page(rows, None)
     at, pk = key(rows[limit - 1])
@@ -179,7 +181,8 @@ def _page(rows: list[Row], limit: int, key: Callable[[Row], tuple[datetime, Any]
     return Page(rows[:limit], urlsafe_b64encode(orjson.dumps([microseconds, pk])).decode().rstrip("="))
 
 
-def _read_cursor(cursor: str, kind: type) -> tuple[datetime, Any]:
+def read_cursor(cursor: str, kind: type) -> tuple[datetime, Any]:
+    """Where the page before ended. Raises CursorError."""
     try:
         read = orjson.loads(urlsafe_b64decode(cursor.encode() + b"=" * (-len(cursor) % 4)))
         microseconds, pk = read

@@ -6,7 +6,7 @@ are people's, and are only here.
 
 from __future__ import annotations
 
-from bus.models.audit import AuditEntry, Lease
+from bus.models.audit import AuditEntry, AuditSubject, Lease
 from bus.models.deadletters import (
     DeadLetter,
     DeadLetterPayload,
@@ -22,6 +22,7 @@ from bus.models.samples import ClusterState, GroupState, RecordingPosition, Samp
 
 __all__ = [
     "AuditEntry",
+    "AuditSubject",
     "ClusterState",
     "DeadLetter",
     "DeadLetterPayload",

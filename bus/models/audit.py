@@ -36,6 +36,22 @@ class AuditEntry(models.Model):
         return f"{self.at:%Y-%m-%d %H:%M:%S} {self.who}: {self.what} {self.target}".rstrip()
 
 
+class AuditSubject(models.Model):
+    """A thing that an entry is about besides its target: each of many dead letters, or the group that chose them."""
+
+    entry = models.ForeignKey(AuditEntry, on_delete=models.CASCADE, related_name="subjects")
+    kind = models.CharField(max_length=30)
+    target = models.CharField(max_length=200)
+
+    class Meta:
+        indexes = [
+            models.Index(fields=["kind", "target", "entry"], name="bus_audit_subject"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.kind} {self.target}"
+
+
 class Lease(models.Model):
     """The time-limited right of one process to do something alone. Its number grows with each new owner.
 

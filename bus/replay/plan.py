@@ -136,7 +136,8 @@ def _make(choice: Choice, letters: QuerySet[DeadLetter], who: str, now: datetime
     ]
     replay.save(update_fields=["total", "places"])
     detail = {**choice.document(), "force": choice.force, "allGroups": choice.all_groups}
-    Act(who, "replay.plan", choice.reason, detail).done(now, "replay", str(replay.pk), replay.total)
+    act = Act(who, "replay.plan", choice.reason, detail)
+    act.done(now, "replay", str(replay.pk), replay.total, act.error_groups())
     return replay
 
 

@@ -10,6 +10,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 from pydantic_core import PydanticCustomError
 
 from bus.deadletterindex.pages import GroupFilter, LetterFilter
+from bus.deadletterindex.summaries import MAX_VALUES
 from bus.deadletterindex.times import moment
 from eventconsole.api.bodies import Answer, Body
 
@@ -95,13 +96,23 @@ class GroupQuery(Body):
     new_since: Moment | None = Field(None, description="First seen then or later.")
     since: Moment | None = Field(None, description="Last seen then or later.")
     q: Words | None = Field(None, description="Text in the normalised message or the error type.")
+    trend: Literal["hour", "day"] | None = Field(None, description="Failures per minute, or per hour of the last day.")
     limit: Limit = DEFAULT_LIMIT
     cursor: Words | None = Field(None, description="`next` of the page before.")
 
     def filter(self, topics: tuple[str, ...] | None) -> GroupFilter:
         """The filter, within the topics that the caller may see."""
-        given = {name: getattr(self, name) for name in GroupQuery.model_fields if name not in ("limit", "cursor")}
+        others = ("trend", "limit", "cursor")
+        given = {name: getattr(self, name) for name in GroupQuery.model_fields if name not in others}
         return GroupFilter(**given, topics=topics)
+
+
+class ValueQuery(Body):
+    """What is to be completed, and what was typed so far."""
+
+    of: Literal["topic", "group", "errorType"]
+    typed: Text = ""
+    limit: Annotated[int, BeforeValidator(_number), Field(ge=1, le=MAX_VALUES)] = 20
 
 
 class Selection(Body):
@@ -189,6 +200,14 @@ class LetterPage(Answer):
     next: str | None = Field(description="The cursor of the next page; null at the end.")
 
 
+class TrendAnswer(Answer):
+    """Failures per step of so many seconds, the oldest first; the last step is the one that runs."""
+
+    start: str
+    step_seconds: int
+    counts: list[int]
+
+
 class Group(Answer):
     """Failures of the same kind; counts by status, over the topics that the caller may see."""
 
@@ -214,6 +233,8 @@ class Group(Answer):
     owner: str | None
     noted_by: str | None
     noted_at: str | None
+    is_new: bool = Field(description="First seen within the last day.")
+    trend: TrendAnswer | None = Field(description="When it was asked for.")
 
 
 class GroupPage(Answer):

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections import defaultdict
 from collections.abc import Callable, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import cache
 from typing import Any
 
@@ -17,7 +16,9 @@ from bus.deadletterindex.documents import group_document, letter_details, letter
 from bus.deadletterindex.index import progress_of
 from bus.deadletterindex.pages import GroupFilter, LetterFilter, group_page, letter_page
 from bus.deadletterindex.records import PayloadGoneError, record_of
+from bus.deadletterindex.summaries import places_of
 from bus.deadletterindex.times import iso_or_none
+from bus.deadletterindex.trends import Span, trends
 from bus.models import DeadLetter, ErrorGroup, ErrorGroupPlace, IndexPosition, LetterStatus
 from eventconsole.api.dead_letter_bodies import LetterFilters, Selection
 from eventconsole.api.errors import CONFLICT, INVALID, NOT_FOUND, Problem
@@ -29,6 +30,8 @@ QUERY_SECONDS = 10.0
 #: A change of all that match a filter ends after so many seconds; the rest is for the next request.
 CHANGE_SECONDS = 8.0
 _CHANGE_BATCH = 1000
+#: An error group is new for so long.
+NEW_FOR = timedelta(days=1)
 _MAX_SKIPPED = 100
 
 Change = Callable[[Sequence[int], Act, datetime], list[int]]
@@ -83,10 +86,10 @@ def keep_letter(letter_id: int, keep: bool, caller: Caller, at: datetime) -> dic
     return show_letter(letter_id, caller)
 
 
-def list_groups(wanted: GroupFilter, limit: int, cursor: str | None) -> dict[str, Any]:
-    """A page of error groups; counts are those of the places that fit."""
+def list_groups(wanted: GroupFilter, limit: int, cursor: str | None, span: Span | None = None) -> dict[str, Any]:
+    """A page of error groups; counts are those of the topics that may be seen."""
     page = group_page(wanted, limit, cursor)
-    return {"data": _group_documents(page.rows, wanted.topics), "next": page.next}
+    return {"data": _group_documents(page.rows, wanted.topics, span), "next": page.next}
 
 
 def show_group(fingerprint: str, caller: Caller) -> dict[str, Any]:
@@ -197,11 +200,10 @@ def _shown(status: str) -> str:
     return LetterStatus.OPEN.value if status == LetterStatus.SUPERSEDED else status
 
 
-def _group_documents(groups: Sequence[ErrorGroup], topics: tuple[str, ...] | None) -> list[dict[str, Any]]:
-    places = ErrorGroupPlace.objects.filter(fingerprint__in=[group.pk for group in groups])
-    if topics is not None:
-        places = places.filter(topic__in=topics)
-    by_group: dict[str, list[ErrorGroupPlace]] = defaultdict(list)
-    for place in places:
-        by_group[place.fingerprint].append(place)
-    return [group_document(group, by_group[group.pk]) for group in groups]
+def _group_documents(
+    groups: Sequence[ErrorGroup], topics: tuple[str, ...] | None, span: Span | None = None
+) -> list[dict[str, Any]]:
+    now, fingerprints = datetime.now(UTC), [group.pk for group in groups]
+    places = places_of(fingerprints, topics)
+    over_time = trends(fingerprints, now, span, topics) if span is not None else {}
+    return [group_document(each, places[each.pk], now - NEW_FOR, over_time.get(each.pk)) for each in groups]

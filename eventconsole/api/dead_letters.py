@@ -12,6 +12,7 @@ from pydantic import Field
 
 from bus.deadletterindex.documents import payload_document
 from bus.deadletterindex.records import OriginGoneError, record_of, whole_record_of
+from bus.deadletterindex.trends import Span
 from bus.errors import UnavailableError
 from eventconsole.api import bodies
 from eventconsole.api import dead_letter_bodies as shapes
@@ -148,7 +149,8 @@ async def list_groups(request: HttpRequest, query: Query[shapes.GroupQuery]) -> 
     caller = caller_of(request)
 
     def ask() -> dict[str, Any]:
-        return views.list_groups(query.filter(views.visible_topics(caller)), query.limit, query.cursor)
+        span = None if query.trend is None else Span[query.trend.upper()]
+        return views.list_groups(query.filter(views.visible_topics(caller)), query.limit, query.cursor, span)
 
     return answer(await _ask(ask))
 

@@ -174,6 +174,28 @@ def ask(count: int) -> None:
     }
     for name, wanted in groups.items():
         median(name, partial(list_groups, GroupFilter(**wanted), 200, None))
+    ask_in_short(some)
+
+
+def ask_in_short(some: Any) -> None:
+    """Time what badges, event pages and the cards of error groups ask for, as of when all of them failed lately."""
+    from bus import audit
+    from bus.deadletterindex.summaries import Completed, completions, letters_of_event, new_groups, open_counts
+    from bus.deadletterindex.trends import Span, trends
+    from bus.models import DeadLetter, ErrorGroup
+
+    last = DeadLetter.objects.latest("last_failed_at").last_failed_at
+    page = list(ErrorGroup.objects.order_by("-last_seen_at").values_list("pk", flat=True)[:50])
+    for span in Span:
+        median(f"trends of 50 groups, {span.name.lower()}", partial(trends, page, last, span))
+        median(f"the same of a topic, {span.name.lower()}", partial(trends, page, last, span, [some.topic]))
+    median("counts for badges", open_counts)
+    median("new groups", partial(new_groups, some.first_failed_at, 10))
+    median("dead letters of an event", partial(letters_of_event, some.event_id))
+    median("audit of a dead letter", partial(audit.of_letters, [some.pk]))
+    median("audit of an error group", partial(audit.of_error_group, some.fingerprint))
+    for of in Completed:
+        median(f"completion of {of}", partial(completions, of, "r"))
 
 
 def filters(some: Any, count: int) -> dict[str, dict[str, Any]]:

@@ -17,6 +17,7 @@ LAYERS = (
     {"bus.deadletters", "bus.embedded", "bus.inbox", "bus.kafka", "bus.ledger", "bus.migrations", "bus.models"},
     {
         "bus.activity",
+        "bus.audit",
         "bus.consumer",
         "bus.deadletterindex",
         "bus.history",
