@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import secrets
 
+from django.contrib.auth.views import redirect_to_login
 from django.http import HttpRequest, HttpResponse
 from django.template.loader import render_to_string
 
@@ -30,7 +31,9 @@ def forbidden(request: HttpRequest, exception: Exception) -> HttpResponse:
 
 
 def not_found(request: HttpRequest, exception: Exception) -> HttpResponse:
-    """404."""
+    """404; somebody unknown isn't even told what there is."""
+    if not request.user.is_authenticated:
+        return redirect_to_login(request.get_full_path())
     return problem(
         request,
         404,
