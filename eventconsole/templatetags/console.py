@@ -14,13 +14,17 @@ from typing import Any
 from django import template
 from django.templatetags.static import static
 from django.utils.html import format_html
-from django.utils.safestring import SafeString
+from django.utils.safestring import SafeString, mark_safe
 
 from eventconsole.models import Scope
 
 register = template.Library()
 
 _SPARK_WIDTH, _SPARK_HEIGHT = 100, 24
+# The only markup that isn't made by format_html: it holds nobody's text.
+_NONE = mark_safe('<span class="muted">none</span>')
+_NEVER = mark_safe('<span class="muted">never</span>')
+_NOTHING = mark_safe("")
 
 
 @register.simple_tag
@@ -41,7 +45,7 @@ def ident(value: Any, keep: int = 8) -> SafeString:
     """An id to be copied: shortened in the middle, whole on hover and on copy."""
     text = "" if value is None else str(value)
     if not text:
-        return format_html('<span class="muted">none</span>')
+        return _NONE
     shown = text if len(text) <= 2 * keep + 1 else f"{text[:keep]}…{text[-4:]}"
     return format_html(
         '<span class="ident"><span class="foreign" title="{}">{}</span><button class="copy" type="button" '
@@ -62,7 +66,7 @@ def ago(at: Any) -> SafeString:
     """
     moment = _moment(at)
     if moment is None:
-        return format_html('<span class="muted">never</span>')
+        return _NEVER
     iso = moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
     return format_html('<time datetime="{}" data-ago title="{}">{}</time>', iso, iso, iso[:19].replace("T", " "))
 
@@ -72,7 +76,7 @@ def until(at: Any) -> SafeString:
     """The time left until a moment; the browser counts it down."""
     moment = _moment(at)
     if moment is None:
-        return format_html("")
+        return _NOTHING
     iso = moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
     return format_html('<time datetime="{}" data-until title="{}">{}</time>', iso, iso, iso[11:19])
 
@@ -187,7 +191,7 @@ def may(context: template.Context, scope: str) -> bool:
 def unless_allowed(context: template.Context, scope: str) -> SafeString:
     """Attributes of a button that needs a scope: disabled, and saying which permission is missing."""
     if may(context, scope):
-        return format_html("")
+        return _NOTHING
     return format_html('disabled aria-disabled="true" title="You lack the permission “{}”"', Scope(scope))
 
 
