@@ -42,9 +42,9 @@ class DatabaseThreads:
         """Run `ask` on one of the threads."""
         return self._pool.submit(_with_connection, ask)
 
-    def close(self) -> None:
-        """End the threads once they have done what they were given."""
-        self._pool.shutdown()
+    def close(self, *, wait: bool = True) -> None:
+        """End the threads once they have done what they were given. Without `wait` nobody waits for that."""
+        self._pool.shutdown(wait=wait, cancel_futures=not wait)
 
     async def ask(self, ask: Callable[[], T], timeout: float = LOOKUP_SECONDS) -> T:
         """The answer of `ask`. Raises DatabaseUnavailableError when there is none in `timeout` seconds."""
