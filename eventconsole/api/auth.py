@@ -52,10 +52,11 @@ async def identify(request: HttpRequest) -> Caller | None:
         return None
     if request.method not in _SAFE and check_csrf(request) is not None:
         raise Problem(FORBIDDEN, "The CSRF check failed: send the csrftoken cookie's value as header X-CSRFToken")
-    return await database_threads().ask(lambda: _session_caller(request, session_key))
+    return await database_threads().ask(lambda: session_caller(request, session_key))
 
 
-def _session_caller(request: HttpRequest, session_key: str) -> Caller | None:
+def session_caller(request: HttpRequest, session_key: str) -> Caller | None:
+    """Whose session it is, and what they may do now; None when the login ended. Asks the database."""
     request.session = import_module(settings.SESSION_ENGINE).SessionStore(session_key)
     user = get_user(request)
     if not user.is_authenticated:

@@ -19,7 +19,11 @@ from eventconsole.api import auth
 from eventconsole.api.memory import DatabaseThreads, TokenMemory
 from eventconsole.api.tokens import Caller, digest_of
 from eventconsole.asgi import application
+from eventconsole.live import rooms
+from eventconsole.live.rooms import Room
+from eventconsole.models import Scope
 from tests import indexed
+from tests.api.live_stage import OfParams, Stage
 
 EVERYTHING = frozenset({"publish", "read", "replay", "admin"})
 
@@ -138,3 +142,22 @@ def five() -> None:
             ),
         ]
     )
+
+
+@pytest.fixture
+def registry(monkeypatch: pytest.MonkeyPatch) -> dict[str, Room]:
+    """The live rooms, without those of pages."""
+    found: dict[str, Room] = {}
+    monkeypatch.setattr(rooms, "_rooms", found)
+    return found
+
+
+@pytest.fixture
+async def stage(registry: dict[str, Room]) -> AsyncIterator[Stage]:
+    """What is behind sockets, with the room `things`."""
+    stage = Stage(registry)
+    rooms.add(Room("things", Scope.READ, 0.1, stage.render, OfParams))
+    yield stage
+    for communicator in stage.communicators:
+        await communicator.disconnect(timeout=5)
+    stage.hub.close()
