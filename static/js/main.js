@@ -5,3 +5,4 @@ import "./copy.js";
 import "./keys.js";
 import "./dialogs.js";
 import "./rows.js";
+import "./live.js";
