@@ -24,6 +24,7 @@ from eventconsole.api.answers import answer
 from eventconsole.api.auth import caller_of, needs
 from eventconsole.api.errors import INVALID, NOT_FOUND, Problem
 from eventconsole.api.memory import DatabaseThreads
+from eventconsole.api.query import refuse_unknown
 from eventconsole.api.tokens import Caller
 from eventconsole.models import Scope
 
@@ -58,6 +59,7 @@ async def records(request: HttpRequest, name: Path[str], query: Query[shapes.Rec
 
     The values are cut; `next` is null when there is nothing more in that direction.
     """
+    refuse_unknown(request, shapes.RecordsQuery)
     caller = caller_of(request)
     return answer(await _threads().ask(lambda: _records(name, query, caller), ANSWER_SECONDS))
 

@@ -36,7 +36,7 @@ def topic(kafka: KafkaUnderTest, make_topic: MakeTopic) -> str:
     return name
 
 
-def places(records: list[Record]) -> list[tuple[int | None, int | None]]:
+def places(records: list[Record]) -> list[tuple[int, int]]:
     return [(record.partition(), record.offset()) for record in records]
 
 
@@ -94,7 +94,8 @@ def test_a_time_leads_to_the_first_record_from_then_on(reader: RecordReader, top
 
 def test_an_empty_topic_and_a_made_up_cursor(reader: RecordReader, make_topic: MakeTopic) -> None:
     browser, wish = Browser(reader), Wish(make_topic("empty", partitions=1), [0])
-    assert browser.look(wish, browser.newest(wish)) == Look([], 0, 0, pytest.approx(0, abs=5), None, [])
+    look = browser.look(wish, browser.newest(wish))
+    assert (look.records, look.scanned, look.cursor, look.silent) == ([], 0, None, [])
     with pytest.raises(BrowseError, match="the cursor isn't one"):
         browser.look(wish, "bm90IG91cnM")
     with pytest.raises(BrowseError, match="has none of the partitions 7"):
