@@ -14,6 +14,11 @@ function csrf() {
   return found ? found.slice(name.length) : "";
 }
 
+/** A body that is JSON already, and sent as it is: numbers of somebody's own may have more digits than ours can hold. */
+export class JsonText {
+  constructor(text) { this.text = text; }
+}
+
 /** The answer's JSON. Throws Problem with what the server says, or with what to do when it can't be reached. */
 export async function call(method, url, body) {
   const headers = { Accept: "application/json" };
@@ -21,7 +26,7 @@ export async function call(method, url, body) {
   if (body !== undefined) headers["Content-Type"] = "application/json";
   let response;
   try {
-    response = await fetch(url, { method, headers, body: body === undefined ? undefined : JSON.stringify(body), credentials: "same-origin" });
+    response = await fetch(url, { method, headers, body: body instanceof JsonText ? body.text : body === undefined ? undefined : JSON.stringify(body), credentials: "same-origin" });
   } catch {
     throw new Problem(0, { detail: "The server can't be reached, so nobody knows whether it was done. Look before you try again." });
   }

@@ -131,3 +131,15 @@ export function parse(text) {
     return { value: null, end: "it can't be read here" };
   }
 }
+
+/** The value as text with two spaces per level; numbers keep their digits. */
+export function format(value, indent = "") {
+  const inner = `${indent}  `;
+  switch (value.kind) {
+    case "text": return JSON.stringify(value.text);
+    case "plain": return value.text;
+    case "none": return "null";
+    case "list": return value.items.length ? `[\n${value.items.map((item) => inner + format(item, inner)).join(",\n")}\n${indent}]` : "[]";
+    default: return value.pairs.length ? `{\n${value.pairs.map(([key, item]) => `${inner}${JSON.stringify(key)}: ${format(item, inner)}`).join(",\n")}\n${indent}}` : "{}";
+  }
+}
