@@ -1,4 +1,4 @@
-"""Opens single records for people: on threads of its own and within seconds, so that a Kafka that hangs holds up no page.
+"""Opens single records for people, on threads of its own and within seconds: a Kafka that hangs holds up no page.
 
 Never for lists: they show what the ledger and the database know.
 """

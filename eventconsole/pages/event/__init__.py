@@ -1,4 +1,4 @@
-"""One event from its publishing to its end: what each consumer group made of it, attempt by attempt, while you watch."""
+"""One event from its publishing to its end: what each group made of it, attempt by attempt, while you watch."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from eventconsole.live import rooms
 from eventconsole.live.rooms import Content, Room
 from eventconsole.models import Scope
 from eventconsole.pages.access import needs, problem
-from eventconsole.pages.event import record as records
+from eventconsole.pages.event import contents
 from eventconsole.pages.event.correlated import timeline_of
 from eventconsole.pages.event.story import Story, redis_hours, story_of
 from eventconsole.places import RecordPlace, read_place
@@ -68,14 +68,14 @@ def _source(story: Story, hint: RecordPlace | None) -> dict[str, str] | None:
 def record(request: HttpRequest) -> HttpResponse:
     """The event's record, as a part of its page: read from Kafka, which may take seconds."""
     event_id = request.GET.get("event", "")
-    found = records.contents_of(event_id, read_place(request.GET.get("at", "")))
+    found = contents.contents_of(event_id, read_place(request.GET.get("at", "")))
     context: dict[str, Any] = {}
-    if isinstance(found, records.Trouble):
+    if isinstance(found, contents.Trouble):
         context = {"trouble": found, "again": f"/event-parts/record?{request.GET.urlencode()}"}
         letter = DeadLetter.objects.filter(event_id=event_id).exclude(correlation_id="").first()
         correlation = letter.correlation_id if letter else ""
     else:
-        shown = records.shown(found, event_id)
+        shown = contents.shown(found, event_id)
         context = {"record": shown}
         correlation = shown.correlation_id
     if correlation:
@@ -90,12 +90,12 @@ def value(request: HttpRequest) -> HttpResponse:
     letter_id = request.GET.get("letter", "")
     if letter_id.isdecimal() and len(letter_id) < 19:
         letter = DeadLetter.objects.filter(pk=int(letter_id)).first()
-        found = records.contents_of_letter(letter) if letter else records.Trouble("There is no such dead letter.", "")
+        found = contents.contents_of_letter(letter) if letter else contents.Trouble("There is no such dead letter.", "")
     else:
-        found = records.contents_of("", read_place(request.GET.get("at", "")))
-    if isinstance(found, records.Trouble):
+        found = contents.contents_of("", read_place(request.GET.get("at", "")))
+    if isinstance(found, contents.Trouble):
         return HttpResponse(f"{found.heading} {found.remedy}".strip(), status=503 if found.may_try_again else 404)
-    text, _ = records.text_of(found.value)
+    text, _ = contents.text_of(found.value)
     return HttpResponse(
         text or "", content_type="text/plain; charset=utf-8", headers={"X-Content-Type-Options": "nosniff"}
     )

@@ -62,7 +62,9 @@ def of_group(group: Mapping[str, Any], now_ms: int) -> Sentence:
             tries = f" at attempt {len(runs)}{of_most}" if len(runs) > 1 else ""
             return Sentence("good", f"Handled{tries} in {milliseconds(runs[-1].duration_ms)} on {runs[-1].worker}.")
         case "failed":
-            return Sentence("bad", f"Given up after {_attempts(len(runs))}." if runs else "Given up without an attempt.")
+            return Sentence(
+                "bad", f"Given up after {_attempts(len(runs))}." if runs else "Given up without an attempt."
+            )
         case "retrying":
             return Sentence("warn", f"Attempt {len(runs)}{of_most} failed; the next one follows")
         case "processing":
@@ -78,7 +80,9 @@ def _pending(story: Story, pending: Sequence[GroupStory], now_ms: int) -> Senten
     age_ms = now_ms - story.published.at_ms if story.published else 0
     if age_ms > LATE_MS:
         since = milliseconds(age_ms)
-        return Sentence("warn", f"{_names(pending)} hasn't taken it for {since}: it lags, is paused or has no worker.{rest}")
+        return Sentence(
+            "warn", f"{_names(pending)} hasn't taken it for {since}: it lags, is paused or has no worker.{rest}"
+        )
     return Sentence("", f"Published; {_names(pending)} will take it.{rest}")
 
 

@@ -19,11 +19,12 @@ from eventconsole.state import ledger
 #: Of each group these attempts are shown; a handler may be tried more often.
 MOST_ATTEMPTS = 50
 _MOST_REPLAYS = 50
+_WORST_FIRST = ("failed", "retrying", "processing", "pending", "processed")
 
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """One attempt. `error_type` and `error` are empty when it succeeded; `waited_ms` lies between the one before and it."""
+    """One attempt. `error_type` and `error` are empty when it succeeded; `waited_ms` is since the one before."""
 
     number: int
     at_ms: int
@@ -104,7 +105,7 @@ class Story:
     def status(self) -> str:
         """The state of the whole: the first of these that a group has."""
         states = {group.status for group in self.groups}
-        return next((each for each in ("failed", "retrying", "processing", "pending", "processed") if each in states), "")
+        return next((each for each in _WORST_FIRST if each in states), "")
 
 
 def story_of(event_id: str, now_ms: int) -> Story:
@@ -178,7 +179,8 @@ def _runs(attempts: Sequence[Attempt]) -> list[Run]:
 def redis_hours() -> str:
     """For how long the ledger knows events, in words."""
     settings = conf.current()
-    return f"{_span(settings.dedup_seconds)} after they were handled, {_span(settings.failed_seconds)} after they failed"
+    handled, failed = _span(settings.dedup_seconds), _span(settings.failed_seconds)
+    return f"{handled} after they were handled, {failed} after they failed"
 
 
 def _span(seconds: float) -> str:

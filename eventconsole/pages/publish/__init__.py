@@ -17,7 +17,7 @@ from bus.models import DeadLetter
 from eventconsole import conf
 from eventconsole.models import Scope
 from eventconsole.pages.access import needs
-from eventconsole.pages.event import record as records
+from eventconsole.pages.event import contents
 from eventconsole.pages.publish.check import check as checked
 from eventconsole.pages.publish.schema import example_of, rows_of, schema_of
 from eventconsole.places import read_place
@@ -69,27 +69,27 @@ def copied(request: HttpRequest) -> HttpResponse:
         if letter is None:
             return _no_copy(f"There is no dead letter {letter_id}.", "It may have left Kafka, and the index with it.")
         event_id, topic = letter.event_id, letter.topic
-        found = records.contents_of_letter(letter)
+        found = contents.contents_of_letter(letter)
     else:
         place = read_place(request.GET.get("at", "")) or _place_of(event_id)
         topic = place.topic if place else ""
-        found = records.contents_of(event_id, place)
+        found = contents.contents_of(event_id, place)
         if not topic and (first := DeadLetter.objects.filter(event_id=event_id).first()):
             topic = first.topic
-    if isinstance(found, records.Trouble):
+    if isinstance(found, contents.Trouble):
         return _no_copy(found.heading, found.remedy)
     return _copy(event_id, topic, found)
 
 
-def _copy(event_id: str, topic: str, found: records.Contents) -> HttpResponse:
-    text, is_binary = records.text_of(found.value)
+def _copy(event_id: str, topic: str, found: contents.Contents) -> HttpResponse:
+    text, is_binary = contents.text_of(found.value)
     if text is None or is_binary or len(text) > MOST_COPIED:
         return _no_copy("It can't be edited here.", "Its value is no text, or larger than 1 MB.")
     try:
         metadata = decode(found.value).metadata
     except EnvelopeError as error:
         return _no_copy("It isn't an event.", f"{error}; publish on its topic takes events only.")
-    key, key_is_binary = records.text_of(found.key)
+    key, key_is_binary = contents.text_of(found.key)
     given = {
         "topic": topic,
         "key": None if key_is_binary else key,

@@ -69,5 +69,6 @@ def _kind(given: Mapping[str, Any], definitions: Mapping[str, Any]) -> tuple[str
         elif "enum" in each:
             words.append(" or ".join(json.dumps(value, ensure_ascii=False) for value in each["enum"]))
         else:
-            words.append({"string": "text", "integer": "whole number"}.get(each.get("type", ""), each.get("type", "anything")))
+            kind = each.get("type", "anything")
+            words.append({"string": "text", "integer": "whole number"}.get(kind, kind))
     return " or ".join(dict.fromkeys(words)) or "anything", inner

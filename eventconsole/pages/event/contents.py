@@ -107,7 +107,9 @@ def contents_of_letter(letter: DeadLetter) -> Contents | Trouble:
     try:
         record = record_of(letter.pk)
     except PayloadGoneError as error:
-        return Trouble("Its payload was purged.", "Discarded dead letters lose their payload after a while.", str(error))
+        return Trouble(
+            "Its payload was purged.", "Discarded dead letters lose their payload after a while.", str(error)
+        )
     if record.value is None and "value" in record.at_origin:
         return Trouble("It was too large for its dead letter.", "Its value is only at its origin in Kafka.")
     url = f"/event-parts/value?{urlencode({'letter': letter.pk})}"
