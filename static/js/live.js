@@ -8,7 +8,8 @@
 // <html data-live> is connecting, live, stale, lost or login; [data-live-state] says it in words.
 import { Connection } from "./socket.js";
 import { hold, isHeld } from "./hold.js";
-import { clock, exact, now, setServerTime } from "./time.js";
+import { morph } from "./morph.js";
+import { clock, exact, now, refresh, setServerTime } from "./time.js";
 
 const OLD_MS = 5000;
 const WORDS = { connecting: "connecting", live: "live", stale: "not up to date", lost: "not connected", login: "logged out" };
@@ -177,10 +178,11 @@ function swap(target, text) {
   const { id } = target;
   // A part that was drawn by the page's view, or changed since, differs from what was last put there.
   if (shown.get(id)?.text === text && shown.get(id).element === target) return;
-  const open = new Set([...target.querySelectorAll("details[id][open]")].map((each) => each.id));
-  window.htmx.swap(target, text, { swapStyle: "outerHTML", swapDelay: 0, settleDelay: 0 });
-  const element = document.getElementById(id);
-  for (const each of element?.querySelectorAll("details[id]") ?? []) if (open.has(each.id)) each.open = true;
+  const template = document.createElement("template");
+  template.innerHTML = text;
+  const element = morph(target, template.content.firstElementChild);
+  refresh(element);
+  document.dispatchEvent(new CustomEvent("live:placed", { detail: { element } }));
   shown.set(id, { text, element });
 }
 
