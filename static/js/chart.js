@@ -1,12 +1,16 @@
 // The one place that knows uPlot. Charts of a page share their crosshair; each has a table behind it for screen readers.
 //
-// <div class="chart" data-chart='{"series":[{"label":"processed","colour":"--green"}], "stacked":true, "unit":"/s"}'
+// <div class="chart" id="…" data-chart='{"series":[{"label":"processed","colour":"--green"}], "stacked":true, "unit":"/s"}'
 //      data-points='[[seconds…],[values…],…]'></div>
-// A null among the values is a gap, and is drawn as one.
-import { clock } from "./time.js";
+// A null among the values is a gap, and is drawn as one. `kind` says how values are written: "" numbers, "seconds" or "ms".
+// New points come with live:data as {"charts": {"<id>": points}}, and take the place of the old ones without a flicker.
+import { clock, duration, exact } from "./time.js";
 
-const charts = new Map();
-const read = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
+const charts = new Map(); // element → {plot, points, order, wanted}
+const compact = new Intl.NumberFormat("en", { notation: "compact", maximumFractionDigits: 1 });
+const tenths = new Intl.NumberFormat("en", { maximumFractionDigits: 1 });
+const precise = new Intl.NumberFormat("en", { maximumFractionDigits: 2 });
+const TABLE_ROWS = 24;
 
 function colour(name) {
   // Canvas knows no light-dark(): an element resolves it.
@@ -19,61 +23,121 @@ function colour(name) {
   return found;
 }
 
-function stack(points) {
-  const sums = points[0].map(() => 0);
-  return [points[0], ...points.slice(1).map((values) => values.map((value, i) => (value === null ? null : (sums[i] += value))))];
+function faint(stroke) {
+  return stroke.startsWith("rgb(") ? stroke.replace("rgb(", "rgba(").replace(/\)$/, ", 0.25)") : stroke.replace(/\)$/, " / 0.25)");
 }
 
-const compact = new Intl.NumberFormat("en", { notation: "compact", maximumFractionDigits: 1 });
+// Sums from below; where nothing at all is known there is a gap, one missing part among others counts as none.
+function stack(points) {
+  const columns = points.slice(1);
+  const sums = points[0].map((_, i) => (columns.some((values) => values[i] !== null) ? 0 : null));
+  return [points[0], ...columns.map((values) => values.map((value, i) => (sums[i] === null ? null : (sums[i] += value ?? 0))))];
+}
+
+function said(value, wanted, format = compact) {
+  if (value === null || value === undefined) return "–";
+  if (wanted.kind === "ms") return value < 10 ? `${tenths.format(value)} ms` : duration(value / 1000);
+  if (wanted.kind === "seconds") return duration(value);
+  return `${format.format(value)}${wanted.unit || ""}`;
+}
+
+function tick(value, wanted) {
+  if (value === 0) return "0";
+  return said(value, wanted).replace(" ", "\u00a0");
+}
+
+function hour(seconds) {
+  return clock(seconds * 1000).slice(0, 5);
+}
+
+function height(element) {
+  return element.clientHeight || 220;
+}
+
+function width(element) {
+  return Math.max(160, element.clientWidth);
+}
 
 function options(element, wanted) {
   const line = colour("--line");
   const text = colour("--muted");
-  const unit = wanted.unit || "";
+  const font = `11px ${getComputedStyle(document.body).fontFamily}`;
+  const grid = { stroke: line, width: 1 };
   return {
-    width: Math.max(160, element.clientWidth),
-    height: element.clientHeight || 220,
-    cursor: { sync: { key: "page" }, drag: { x: false, y: false }, points: { size: 5 } },
+    width: width(element),
+    height: height(element),
+    padding: [8, 18, 0, 0],
+    cursor: { sync: { key: "page", setSeries: false, scales: ["x", null] }, drag: { x: false, y: false }, points: { size: 5 }, y: false },
     legend: { show: false },
     scales: { x: { time: true }, y: { range: (_, low, high) => [0, high > 0 ? high * 1.08 : 1] } },
     axes: [
-      { stroke: text, grid: { stroke: line, width: 1 }, ticks: { stroke: line }, font: `11px ${read("--font")}`, values: (_, ticks) => ticks.map((t) => clock(t * 1000).slice(0, 5)) },
-      { stroke: text, grid: { stroke: line, width: 1 }, ticks: { show: false }, font: `11px ${read("--font")}`, size: 52, values: (_, ticks) => ticks.map((t) => `${compact.format(t)}${unit}`) },
+      { stroke: text, grid, ticks: { stroke: line, size: 4 }, font, space: 64, size: 28, values: (_, ticks) => ticks.map(hour) },
+      { stroke: text, grid, ticks: { show: false }, font, gap: 4, size: wanted.kind ? 64 : 48, space: 36, values: (_, ticks) => ticks.map((value) => tick(value, wanted)) },
     ],
     series: [{}, ...wanted.series.map((one) => {
       const stroke = colour(one.colour);
-      return { label: one.label, stroke, width: 1.5, spanGaps: false, points: { show: false }, fill: wanted.stacked ? stroke.replace(/\)$/, " / 0.25)").replace("rgb(", "rgba(") : undefined };
+      return { label: one.label, stroke, width: 1.5, spanGaps: false, points: { show: false, filter: alone, size: 4, fill: stroke }, fill: wanted.stacked ? faint(stroke) : undefined };
     })],
-    hooks: { setCursor: [(plot) => label(element, plot, wanted)] },
+    hooks: { setCursor: [() => label(element)] },
   };
 }
 
-function label(element, plot, wanted) {
-  const labels = element.parentElement?.querySelectorAll("[data-chart-value]");
-  if (!labels?.length) return;
-  const points = charts.get(element)?.points;
-  const at = plot.cursor.idx ?? (points ? points[0].length - 1 : null);
-  const time = element.parentElement.querySelector("[data-chart-time]");
-  if (time) time.textContent = at === null || !points?.[0].length ? "" : clock(points[0][at] * 1000);
-  labels.forEach((one, i) => {
-    const value = at === null ? null : points?.[i + 1]?.[at];
-    one.textContent = value === null || value === undefined ? "–" : `${compact.format(value)}${wanted.unit || ""}`;
-  });
+// A value between two gaps has no line: it gets a point.
+function alone(plot, series) {
+  const values = plot.data[series];
+  const isKnown = (i) => values[i] !== null && values[i] !== undefined;
+  const found = [...values.keys()].filter((i) => isKnown(i) && !isKnown(i - 1) && !isKnown(i + 1));
+  return found.length ? found : null;
+}
+
+function label(element) {
+  const chart = charts.get(element);
+  const panel = element.closest(".chart-panel") || element.parentElement;
+  const labels = panel?.querySelectorAll("[data-chart-value]");
+  if (!chart || !labels?.length) return;
+  const { points, wanted, plot } = chart;
+  const isPointed = plot.cursor.idx !== null && plot.cursor.idx !== undefined && plot.cursor.left >= 0;
+  const at = isPointed ? plot.cursor.idx : newest(points);
+  const time = panel.querySelector("[data-chart-time]");
+  if (time) {
+    time.textContent = at === null ? "" : isPointed ? clock(points[0][at] * 1000) : "latest";
+    time.title = at === null ? "" : exact(points[0][at] * 1000);
+  }
+  labels.forEach((one, i) => { one.textContent = said(at === null ? null : points[i + 1]?.[at], wanted); });
+}
+
+// The newest point of which something is known.
+function newest(points) {
+  for (let at = points[0].length - 1; at >= 0; at -= 1) {
+    if (points.slice(1).some((values) => values[at] !== null && values[at] !== undefined)) return at;
+  }
+  return null;
+}
+
+function shape(points, wanted, order) {
+  const shown = wanted.stacked ? stack(points) : points;
+  return [shown[0], ...order.map((i) => shown[i + 1])];
 }
 
 function draw(element) {
   const wanted = JSON.parse(element.dataset.chart);
   const points = JSON.parse(element.dataset.points || "[[]]");
   charts.get(element)?.plot.destroy();
+  charts.delete(element);
   if (!window.uPlot) return;
   // Areas that are drawn later lie on top: the sums, largest first.
-  const shown = wanted.stacked ? stack(points) : points;
   const order = wanted.stacked ? [...wanted.series.keys()].reverse() : [...wanted.series.keys()];
   const arranged = { ...wanted, series: order.map((i) => wanted.series[i]) };
-  const plot = new window.uPlot(options(element, arranged), [shown[0], ...order.map((i) => shown[i + 1])], element);
-  charts.set(element, { plot, points, order });
+  const plot = new window.uPlot(options(element, arranged), shape(points, wanted, order), element);
+  charts.set(element, { plot, points, order, wanted });
   plot.root.setAttribute("aria-hidden", "true");
-  label(element, plot, wanted);
+  emptiness(element, points);
+  label(element);
+}
+
+function emptiness(element, points) {
+  const words = element.querySelector(".chart-empty");
+  if (words) words.hidden = newest(points) !== null;
 }
 
 /** Replace the points of a chart in place, without a flicker. */
@@ -81,25 +145,59 @@ export function update(element, points) {
   element.dataset.points = JSON.stringify(points);
   const chart = charts.get(element);
   if (!chart) return draw(element);
-  const wanted = JSON.parse(element.dataset.chart);
+  if (points.length !== chart.wanted.series.length + 1) return undefined;
   chart.points = points;
-  const shown = wanted.stacked ? stack(points) : points;
-  chart.plot.setData([shown[0], ...chart.order.map((i) => shown[i + 1])]);
-  label(element, chart.plot, wanted);
+  chart.plot.setData(shape(points, chart.wanted, chart.order));
+  emptiness(element, points);
+  label(element);
+  const details = element.closest(".chart-panel")?.querySelector("details.chart-table");
+  if (details?.open) table(element);
+  return undefined;
 }
 
-export function drawAll(root = document) {
-  for (const element of root.querySelectorAll("[data-chart]")) if (!charts.has(element)) draw(element);
-  for (const element of charts.keys()) if (!element.isConnected) { charts.get(element).plot.destroy(); charts.delete(element); }
+// The table behind a chart, anew from its points; text only.
+function table(element) {
+  const chart = charts.get(element);
+  const body = element.closest(".chart-panel")?.querySelector("details.chart-table tbody");
+  if (!chart || !body) return;
+  const { points, wanted } = chart;
+  const every = Math.max(1, Math.ceil(points[0].length / TABLE_ROWS));
+  const rows = [];
+  for (let at = points[0].length - 1; at >= 0; at -= every) {
+    const row = document.createElement("tr");
+    const cells = [clock(points[0][at] * 1000), ...points.slice(1).map((values) => said(values[at], wanted, precise))];
+    cells.forEach((text, i) => {
+      const cell = document.createElement("td");
+      if (i) cell.className = "number";
+      cell.textContent = text;
+      row.append(cell);
+    });
+    rows.push(row);
+  }
+  body.replaceChildren(...rows);
 }
 
 const resized = new ResizeObserver((entries) => {
-  for (const { target } of entries) charts.get(target)?.plot.setSize({ width: Math.max(160, target.clientWidth), height: target.clientHeight || 220 });
+  for (const { target } of entries) {
+    const plot = charts.get(target)?.plot;
+    if (plot && (plot.width !== width(target) || plot.height !== height(target))) plot.setSize({ width: width(target), height: height(target) });
+  }
 });
+
+export function drawAll(root = document) {
+  for (const element of [...charts.keys()]) if (!element.isConnected) { charts.get(element).plot.destroy(); charts.delete(element); resized.unobserve(element); }
+  for (const element of root.querySelectorAll("[data-chart]")) if (!charts.has(element)) { draw(element); resized.observe(element); }
+}
+
 drawAll();
-for (const element of document.querySelectorAll("[data-chart]")) resized.observe(element);
 document.addEventListener("theme:changed", () => { for (const element of [...charts.keys()]) draw(element); });
-document.addEventListener("htmx:oobAfterSwap", () => drawAll());
+document.addEventListener("live:placed", () => drawAll());
+document.addEventListener("toggle", (event) => {
+  if (event.target.open && event.target.matches?.("details.chart-table")) {
+    const element = event.target.closest(".chart-panel")?.querySelector("[data-chart]");
+    if (element) table(element);
+  }
+}, true);
 document.addEventListener("live:data", (event) => {
   for (const [id, points] of Object.entries(event.detail.data?.charts || {})) {
     const element = document.getElementById(id);
