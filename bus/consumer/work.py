@@ -25,7 +25,6 @@ class Work:
 
     `problem` is set when the record can't be read as an event of its topic; `answer` is what the ledger last said.
     `trouble` is why it is run again here: the type of the error, and whether an attempt was counted.
-    `was_begun` when it was in this worker's hands before, so that it is no second copy of one that is done.
     """
 
     __slots__ = (
@@ -42,7 +41,6 @@ class Work:
         "source",
         "topic",
         "trouble",
-        "was_begun",
     )
 
     def __init__(
@@ -72,7 +70,6 @@ class Work:
         self.handler = handler
         self.answer = NOT_ASKED
         self.trouble: tuple[str, bool] | None = None
-        self.was_begun = False
 
     @property
     def attempts(self) -> int:

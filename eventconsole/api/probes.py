@@ -64,6 +64,14 @@ class Probe:
             waited = self._monotonic() - started_at
             return Finding(self.name, False, None, f"no answer for {waited:.1f} s")
 
+    def find_here(self) -> Finding:
+        """The same for a thread that may wait."""
+        running, started_at = self._ask()
+        try:
+            return running.result(max(started_at + self._timeout - self._monotonic(), 0.001))
+        except TimeoutError:
+            return Finding(self.name, False, None, f"no answer for {self._monotonic() - started_at:.1f} s")
+
     def _ask(self) -> tuple[Future[Finding], float]:
         with self._lock:
             running = self._running

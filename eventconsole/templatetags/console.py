@@ -72,6 +72,16 @@ def ago(at: Any) -> SafeString:
 
 
 @register.simple_tag
+def clock(at: Any) -> SafeString:
+    """A point in time as hours, minutes and seconds, by the browser in its own zone."""
+    moment = _moment(at)
+    if moment is None:
+        return format_html('<span class="muted">never</span>')
+    iso = moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    return format_html('<time datetime="{}" data-clock title="{}">{} UTC</time>', iso, iso, iso[11:19])
+
+
+@register.simple_tag
 def until(at: Any) -> SafeString:
     """The time left until a moment; the browser counts it down."""
     moment = _moment(at)
@@ -89,6 +99,25 @@ def number(value: Any) -> str:
     if isinstance(value, float) and not value.is_integer():
         return f"{value:,.2f}" if abs(value) < 10 else f"{value:,.1f}" if abs(value) < 100 else f"{value:,.0f}"
     return f"{int(value):,}"
+
+
+@register.filter
+def rate(value: Any) -> str:
+    """Events per second: 412, 3.4, 0.07; nothing as a dash."""
+    if value is None or value == "":
+        return "–"
+    each = float(value)
+    return f"{each:,.0f}" if each >= 100 or each == int(each) else f"{each:.1f}" if each >= 0.95 else f"{each:.2g}"
+
+
+@register.simple_tag
+def trend(name: Any) -> SafeString:
+    """Whether a lag grows, as an arrow and, for who can't see it, a word."""
+    arrow = {"growing": "↗", "shrinking": "↘", "steady": "→"}.get(str(name), "")
+    tone = {"growing": "amber", "shrinking": "green"}.get(str(name), "muted")
+    return format_html(
+        '<span class="arrow {}" title="{}" role="img" aria-label="{}">{}</span>', tone, name, name, arrow
+    )
 
 
 @register.filter

@@ -18,7 +18,6 @@ LAYERS = (
     {
         "bus.activity",
         "bus.audit",
-        "bus.browsing",
         "bus.consumer",
         "bus.deadletterindex",
         "bus.history",

@@ -1,0 +1,9 @@
+"""Consumer groups: how far behind they are, for how long, why, and what can be done about it."""
+
+from __future__ import annotations
+
+from django.urls import path
+
+from eventconsole.pages.groups import listed
+
+urlpatterns = [path("groups", listed.page, name="groups")]
