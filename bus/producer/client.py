@@ -12,17 +12,21 @@ from itertools import islice
 from typing import Any, Protocol, TypedDict, Unpack
 
 from bus import conf, handlers
+from bus.activity import ActivityLog
 from bus.errors import BusError, InvalidEventError, PublishError
 from bus.kafka.producer import OnReport, Record, RecordProducer
 from bus.ledger import Ledger, PublishRecord
+from bus.presence import new_worker_name
 from bus.producer.bookkeeping import Bookkeeping, Note, PublishLedger
 from bus.producer.dispatch import Dispatch, Outcome, Published, PublishFailure
-from bus.producer.drafts import FIELDS, Drafter, EventInput, Labels, fresh_event_ids, labels_of
+from bus.producer.drafts import FIELDS, Draft, Drafter, EventInput, Labels, fresh_event_ids, labels_of
+from bus.producer.recorder import Recorder
 
 log = logging.getLogger("bus.producer")
 
 _FULL_QUEUE_PAUSE = 0.01
 _SENT_EARLY = 200
+_GOODBYE_SECONDS = 0.3
 _MISSING = object()
 
 
@@ -75,12 +79,16 @@ class EventProducer:
         settings: conf.BusSettings | None = None,
         *,
         ledger: PublishLedger | None = None,
+        activity: ActivityLog | None = None,
         open_records: Callable[[conf.BusSettings, Callable[[], None]], Records] = RecordProducer,
         clock: Callable[[], float] = time.monotonic,
         now: Callable[[], float] = time.time,
     ) -> None:
         self.settings = settings or conf.current()
-        self.bookkeeping = Bookkeeping(ledger or Ledger(settings=self.settings), clock)
+        own = Ledger(settings=self.settings)
+        self.bookkeeping = Bookkeeping(ledger or own, clock)
+        activity = activity or ActivityLog(own, new_worker_name(self.settings.kafka_client_id), wall_clock=now)
+        self._recorder = Recorder(activity, now)
         self._clock = clock
         self._now = now
         self._reports: list[tuple[Dispatch, int, Any, Any]] = []
@@ -112,9 +120,13 @@ class EventProducer:
         return await self._arun(self._dispatch_batch(topic, events, options), options.get("timeout"))
 
     def close(self, timeout: float) -> int:
-        """Wait up to `timeout` seconds for acknowledgements, and stop. Returns how many outcomes stay unknown."""
+        """Wait up to `timeout` seconds for acknowledgements, and stop. Returns how many outcomes stay unknown.
+
+        What pages show of the last events is written then, if Redis takes it at once.
+        """
         unknown = self._records.close(timeout)
         self.after_poll()
+        self._recorder.close(min(timeout, _GOODBYE_SECONDS))
         return unknown
 
     # -- the steps of a call ----------------------------------------------------------------------------------------
@@ -133,6 +145,7 @@ class EventProducer:
             pass  # some have no answer: their outcome says so
         outcomes, silent = dispatch.conclude(seconds)
         self.bookkeeping.release(silent, dispatch.token)
+        self._recorder.duplicates(dispatch)
         return outcomes
 
     async def _arun(self, dispatch: Dispatch, timeout: float | None) -> list[Outcome]:
@@ -153,6 +166,7 @@ class EventProducer:
         outcomes, silent = dispatch.conclude(seconds)
         if silent:
             await asyncio.to_thread(self.bookkeeping.release, silent, dispatch.token)
+        self._recorder.duplicates(dispatch)
         return outcomes
 
     def _dispatch_one(self, topic: str, data: Any, options: PublishOptions) -> Dispatch:
@@ -259,16 +273,19 @@ class EventProducer:
             del self._reports[: len(reports)]
         counts: dict[Dispatch, int] = {}
         notes: list[Note] = []
+        acknowledged: dict[Dispatch, list[Draft]] = {}
         failed: dict[Dispatch, list[str]] = {}
         try:
             for dispatch, index, error, message in reports:
                 counts[dispatch] = counts.get(dispatch, 0) + 1
-                position, event_id, _, _, _, correlation_id = dispatch.drafts[index]
+                draft = dispatch.drafts[index]
+                position, event_id, _, _, _, correlation_id = draft
                 if error is None:
                     partition, offset = message.partition(), message.offset()
                     dispatch.outcomes[position] = Published(event_id, dispatch.topic, partition, offset)
                     record = PublishRecord(dispatch.topic, partition, offset, dispatch.at_ms, dispatch.by)
                     notes.append((event_id, record, correlation_id))
+                    acknowledged.setdefault(dispatch, []).append(draft)
                 else:
                     dispatch.fail(position, event_id, self._records.failure(error, event_id))
                     if event_id in dispatch.claimed:
@@ -280,6 +297,7 @@ class EventProducer:
         finally:
             for dispatch, count in counts.items():
                 dispatch.settle(count)
+        self._recorder.published(acknowledged)
 
 
 def _read(event: Mapping[str, Any] | EventInput, defaults: Labels) -> tuple[Any, str | None, str | None, Labels]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import secrets
 import threading
+from collections.abc import Iterator
 from concurrent.futures import Future
 from typing import NamedTuple
 
@@ -57,7 +58,9 @@ class Dispatch:
         self.done: Future[None] = Future()
         # A future that runs can't be cancelled: the poll thread resolves it after its awaiting task is gone.
         self.done.set_running_or_notify_cancel()
-        self._copies: list[tuple[int, int]] = []
+        #: Events that weren't sent, because one with their id was: known before, or the first of this call.
+        self._known: list[Draft] = []
+        self._copies: list[tuple[Draft, int]] = []
         self._lock = threading.Lock()
         self._settled = 0
         self._is_all_sent = False
@@ -75,7 +78,7 @@ class Dispatch:
         kept = []
         for draft in self.drafts:
             if draft.event_id in first:
-                self._copies.append((draft.position, first[draft.event_id]))
+                self._copies.append((draft, first[draft.event_id]))
             else:
                 first[draft.event_id] = draft.position
                 kept.append(draft)
@@ -87,6 +90,7 @@ class Dispatch:
         for draft in self.drafts:
             if draft.event_id in answers:
                 self.outcomes[draft.position] = answers[draft.event_id]
+                self._known.append(draft)
         self.drafts = [draft for draft in self.drafts if draft.event_id not in answers]
 
     def all_sent(self) -> None:
@@ -114,10 +118,20 @@ class Dispatch:
             silent.append(draft.event_id)
             error = _no_answer(draft.event_id, timeout) if index < self.sent else _queue_full(timeout)
             self.outcomes[draft.position] = PublishFailure(draft.event_id, error)
-        for position, first in self._copies:
+        for draft, first in self._copies:
             outcome = self.outcomes[first]
-            self.outcomes[position] = outcome._replace(duplicate=True) if isinstance(outcome, Published) else outcome
+            self.outcomes[draft.position] = (
+                outcome._replace(duplicate=True) if isinstance(outcome, Published) else outcome
+            )
         return [each for each in self.outcomes if each is not None], [each for each in silent if each in self.claimed]
+
+    @property
+    def duplicates(self) -> Iterator[tuple[Draft, Published]]:
+        """Events that weren't sent because they had been published, and where; once the call is concluded."""
+        for draft in (*self._known, *(copy for copy, _ in self._copies)):
+            outcome = self.outcomes[draft.position]
+            if isinstance(outcome, Published):
+                yield draft, outcome
 
 
 def _no_answer(event_id: str, timeout: float) -> PublishUnknownError:

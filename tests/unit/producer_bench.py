@@ -21,6 +21,7 @@ from bus.producer import EventProducer
 from bus.producer.bookkeeping import Note
 from bus.producer.client import Records
 from tests.processes import wait_until
+from tests.unit.heard import Heard
 
 
 class Acknowledged(NamedTuple):
@@ -136,10 +137,12 @@ class Bench:
     def __init__(self, **settings: Any) -> None:
         self.records = FakeRecords()
         self.ledger = FakeLedger()
+        self.heard = Heard()
         self.now = 1000.0
         self.producer = EventProducer(
             conf.load(conf.BusSettings, **{"publish_timeout": 5, **settings}),
             ledger=self.ledger,
+            activity=self.heard,
             open_records=self.records.open,
         )
         self._threads = ThreadPoolExecutor(8)
