@@ -72,6 +72,7 @@ function lookSoon() {
 }
 
 new MutationObserver((changes) => {
+  // Most changes are of texts.
   if (changes.some(({ type, addedNodes, removedNodes }) => type === "attributes" || addedNodes.length + removedNodes.length)) lookSoon();
 }).observe(document.body, { childList: true, subtree: true, attributes: true, attributeFilter: ["data-room", "data-room-params"] });
 
@@ -125,11 +126,13 @@ const takes = {
   },
   refused(frame, membership) {
     if (membership) {
-      // Who may not see it was shown nothing that could be old, unless the permission was taken away meanwhile.
-      membership.problem = frame.code === "forbidden" && !membership.isShown ? "" : frame.problem;
+      // Nothing was shown that could be old, unless the permission, or the room, was taken away meanwhile.
+      const isNothing = ["forbidden", "room"].includes(frame.code) && !membership.isShown;
+      membership.problem = isNothing ? "" : frame.problem;
+      if (frame.code !== "unavailable") console.warn("refused:", frame.problem);
       mark(membership);
       if (frame.code === "unavailable" || frame.code === "limit") setTimeout(() => { if (byId.get(membership.id)) join(membership); }, 5000);
-    } else console.error("refused by the server", frame);
+    } else console.warn("refused:", frame.problem);
     tell("refused", membership || { room: frame.room, params: {} }, frame);
   },
   resync() {},
@@ -242,6 +245,9 @@ document.addEventListener("click", (event) => {
   else connection.tryNow();
 });
 
-look();
-connection.tryNow();
-setInterval(show, 500);
+// The login page has no frame around it, and nobody to be told anything.
+if (document.querySelector("[data-live-state]")) {
+  look();
+  connection.start();
+  setInterval(show, 500);
+}

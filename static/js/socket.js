@@ -28,11 +28,16 @@ export class Connection extends EventTarget {
   constructor(url) {
     super();
     this.#url = url;
+  }
+
+  /** Connect, and stay so. */
+  start() {
     setInterval(() => this.#watch(), 1000);
     addEventListener("online", () => this.tryNow());
     addEventListener("pageshow", (event) => { if (event.persisted) this.tryNow(); });
     addEventListener("pagehide", () => { this.#drop(); this.state = "connecting"; });
     document.addEventListener("visibilitychange", () => { if (!document.hidden) { this.#watch(); this.tryNow(); } });
+    this.tryNow();
   }
 
   /** Connect, unless that is done or under way. */

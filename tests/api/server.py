@@ -16,9 +16,9 @@ from tests.processes import BoundProcess, accepts, free_ports
 
 
 class Server:
-    """daphne with everything it leans on; a context manager that ends all of it."""
+    """daphne with everything it leans on. `settings` is the module of Django's settings."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, settings: str = "eventconsole.settings", **environment: str) -> None:
         self.folder = folder
         self.database = folder / "database" / "db.sqlite3"
         self.database.parent.mkdir(parents=True)
@@ -30,16 +30,21 @@ class Server:
             **inherited,
             "BUS_ENV_FILE": "",
             "DATABASE_URL": f"sqlite:///{self.database}",
-            "DJANGO_SETTINGS_MODULE": "eventconsole.settings",
+            "DJANGO_SETTINGS_MODULE": settings,
             "KAFKA_BROKERS": self.kafka.bootstrap,
             "QUICKSTART_DIR": str(folder),
             "REDIS_URL": self.redis.url,
+            **environment,
         }
-        self._manage("migrate", "--verbosity", "0")
-        self.token = self._manage("create_token", "--name", "tester", "--scope", "publish", "--scope", "read").strip()
+        self.manage("migrate", "--verbosity", "0")
+        self.token = self.manage("create_token", "--name", "tester", "--scope", "publish", "--scope", "read").strip()
+        self.start()
+
+    def start(self) -> None:
+        """Start the web server, also again after it was stopped."""
         daphne = [sys.executable, "-m", "daphne", "-b", "127.0.0.1", "-p", str(self.port)]
         self.process = BoundProcess(
-            [*daphne, "eventconsole.asgi:application"], folder / "web.log", self._environment, BASE_DIR
+            [*daphne, "eventconsole.asgi:application"], self.folder / "web.log", self._environment, BASE_DIR
         )
         self.process.wait_ready(lambda: accepts(self.port), 30)
 
@@ -54,7 +59,8 @@ class Server:
         self.redis.stop()
         self.kafka.stop()
 
-    def _manage(self, *arguments: str) -> str:
+    def manage(self, *arguments: str) -> str:
+        """What a management command printed."""
         command = [sys.executable, "manage.py", *arguments]
         done = subprocess.run(
             command, cwd=BASE_DIR, env=self._environment, capture_output=True, text=True, timeout=60, check=True
