@@ -34,8 +34,20 @@ export function hold(target, text, swap) {
   button.textContent = "updated – show";
   button.addEventListener("click", () => release(region));
   buttons.set(region, button);
-  region.before(button);
+  region.before(button); // next in the order of the keyboard
+  follow();
 }
+
+// At the upper edge of what is visible of the region.
+function follow() {
+  for (const [region, button] of buttons) {
+    const { top, left, width } = region.getBoundingClientRect();
+    button.style.top = `${Math.max(64, top - 14)}px`;
+    button.style.left = `${left + width / 2}px`;
+  }
+}
+addEventListener("scroll", follow, { passive: true, capture: true });
+addEventListener("resize", follow);
 
 function release(region) {
   buttons.get(region)?.remove();
@@ -49,6 +61,7 @@ function release(region) {
 }
 
 setInterval(() => {
+  follow();
   for (const [region, button] of [...buttons]) {
     if (!region.isConnected || !(isTouched(region) || region.dataset.hold === "until-asked" || button.matches(":focus"))) release(region);
   }

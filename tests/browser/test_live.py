@@ -16,6 +16,7 @@ from bus.activity import ActivityLog, Transition
 from bus.ledger import Ledger
 from tests.api.server import Server
 from tests.browser.visitor import Complaints, expect_complaints
+from tests.processes import wait_until
 
 Site = Callable[[], Page]
 
@@ -127,6 +128,7 @@ def test_what_was_unfolded_stays_so(site: Site, shop: Shop) -> None:
 def test_nothing_moves_under_the_hand(site: Site, shop: Shop, hand: str) -> None:
     page = site()
     expect(page.locator("#link")).to_have_text("books one")
+    place = page.locator("#link").bounding_box()
     if hand == "pointer":
         page.locator("#link").hover()
     elif hand == "focus":
@@ -136,6 +138,7 @@ def test_nothing_moves_under_the_hand(site: Site, shop: Shop, hand: str) -> None
     shop.show("two")
     expect(page.locator("#number")).to_have_text("books two")
     expect(page.locator("button.live-held")).to_have_text("updated – show")
+    assert page.locator("#link").bounding_box() == place, "not by the button either"
     shop.show("three")
     expect(page.locator("#number")).to_have_text("books three")
     expect(page.locator("#link")).to_have_text("books one")
@@ -176,10 +179,12 @@ def test_rooms_are_joined_and_left_with_their_elements(site: Site, shop: Shop) -
     page = site()
     sent: list[str] = []
     # The socket is open already, so what is sent is watched from within.
-    page.expose_function("sent", sent.append)
+    page.expose_function("sent", lambda text: sent.append(text))
     page.evaluate(
-        """const send = WebSocket.prototype.send;
-        WebSocket.prototype.send = function (text) { window.sent(text); send.call(this, text); }"""
+        """() => {
+            const send = WebSocket.prototype.send;
+            WebSocket.prototype.send = function (text) { window.sent(text); send.call(this, text); };
+        }"""
     )
     page.evaluate(
         """const room = document.createElement('div'); room.id = 'more-room'; room.dataset.room = 'shelf';
@@ -188,8 +193,7 @@ def test_rooms_are_joined_and_left_with_their_elements(site: Site, shop: Shop) -
     )
     page.wait_for_function("window.data.some(each => each.data.text === 'records one' && each.params.of === 'records')")
     page.evaluate("document.getElementById('more-room').remove()")
-    page.wait_for_timeout(200)
-    page.wait_for_function("true")
+    wait_until(lambda: page.evaluate("1") and any('"leave"' in text for text in sent), 5, "the room to be left")
     joins = [text for text in sent if '"join"' in text]
     leaves = [text for text in sent if '"leave"' in text]
     assert (len(joins), len(leaves)) == (1, 1), sent
