@@ -27,6 +27,9 @@ from bus.ledger.functions import Functions
 # An entry whose worker was silent for so long says nothing any more; until then the console shows it as gone.
 FORGET_AFTER_SECONDS = 3600.0
 
+# A worker that missed so many signs of life is taken to be gone.
+SILENT_AFTER_HEARTBEATS = 5
+
 
 class Why(StrEnum):
     """Why a partition waits. Of several reasons the first in this order is told."""
@@ -157,6 +160,11 @@ class Presence:
             if entry.seen_at < oldest:
                 self.remove(entry.worker)
         return sorted((entry for entry in found if entry.seen_at >= oldest), key=lambda entry: entry.worker)
+
+    def alive(self) -> list[WorkerPresence]:
+        """The workers that were heard of lately. Their clocks and this one are taken to agree within seconds."""
+        oldest = self._wall_clock() - self._ledger.settings.heartbeat_interval * SILENT_AFTER_HEARTBEATS
+        return [entry for entry in self.all() if entry.seen_at >= oldest]
 
     def bury_the_dead(self) -> list[str]:
         """End the leases of workers on this machine whose process is gone, and return their names.

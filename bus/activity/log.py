@@ -1,7 +1,8 @@
-"""Writing the stream: a process counts what happens, and a thread of its own appends it twice a second.
+"""Writing the stream: a process notes what happens, and a thread of its own appends it twice a second.
 
-Whoever counts is in the middle of consuming or publishing, so counting takes a fraction of a microsecond, does no I/O
-and raises nothing. What can't be written is dropped, so nothing piles up while Redis is away.
+Whoever notes is in the middle of consuming or publishing. So an event that is counted costs one append to a list, and
+is described only while the entry has room. Noting does no I/O and raises nothing. What can't be written is dropped, so
+nothing piles up while Redis is away.
 """
 
 from __future__ import annotations
@@ -9,21 +10,23 @@ from __future__ import annotations
 import logging
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable
 
-from bus.activity.buffer import Buffer
-from bus.activity.entries import Transition, pack
+from bus.activity.counts import UNTIMED, Counts
+from bus.activity.entries import Activity, Outcome, Transition, pack
+from bus.activity.sample import RANKS, Sample, chosen
 from bus.errors import LedgerUnavailableError
-from bus.ledger import Ledger
+from bus.ledger import PUBLISHING, Ledger
 from bus.ledger.functions import Functions
 
 log = logging.getLogger("bus.activity")
 
 FIELD = b"a"
 MOST_ENTRIES = 20_000
+PATIENCE_SECONDS = 0.05
 _FEWEST_ENTRIES = 200
 _INTERVAL_SECONDS = 0.5
-PATIENCE_SECONDS = 0.05
 _AWAY_SECONDS = 2.0
 
 
@@ -34,6 +37,8 @@ def key_of(ledger: Ledger) -> str:
 
 class ActivityLog:
     """Appends what one process does to the stream. Safe to use from several threads.
+
+    Note an event with `tally(…).append(…)`, or `count`, and only then, if `room` says so, describe it with `keep`.
 
     `by` names the process; `clock` is monotonic and `wall_clock` the time since 1970, both in seconds. The thread is
     started by the first thing that happens. After a silence it waits `patience` seconds, so that what is first is shown
@@ -50,14 +55,17 @@ class ActivityLog:
         patience: float = PATIENCE_SECONDS,
     ) -> None:
         self.by = by
-        self.wall_clock = wall_clock
         self._ledger = ledger
         self._guard = Functions(None, ledger.settings).guard
         self._key = key_of(ledger)
         self._clock = clock
+        self._wall_clock = wall_clock
         self._patience = patience
         self._lock = threading.Lock()
-        self._buffer = Buffer()
+        self._counts = Counts()
+        self._sample = Sample()
+        #: Per rank of `RANKS` how many more transitions are wanted. There is always room right after a silence.
+        self.room = self._sample.room
         self._is_awake = False
         self._something = threading.Event()
         self._closing = threading.Event()
@@ -65,32 +73,30 @@ class ActivityLog:
         self._is_away = False
         self._bytes_per_entry = 0.0
 
-    # -- from the hot path ------------------------------------------------------------------------------------------
+    # -- noting -----------------------------------------------------------------------------------------------------
 
-    def count(self, topic: str, group: str, outcome: str, n: int = 1) -> int:
-        """Count events. Returns how many transitions of this kind are still wanted; `keep` need not be called else."""
-        with self._lock:
-            if not self._is_awake:
-                self._rouse()
-            return self._buffer.count(topic, group, outcome, n)
+    def tally(self, topic: str, group: str, outcome: str) -> list[int]:
+        """The list to which each event of this kind appends the milliseconds of its attempt, or UNTIMED."""
+        return self._counts.tally(topic, group, outcome)
 
-    def timed(self, topic: str, group: str, outcome: str, ms: int) -> int:
-        """`count` for an attempt that took so many milliseconds."""
-        with self._lock:
-            if not self._is_awake:
+    def count(self, topic: str, group: str, outcome: str, n: int = 1, ms: int = UNTIMED) -> int:
+        """Count `n` events. Returns how many transitions of this kind are wanted."""
+        self._counts.tally(topic, group, outcome).extend([ms] * n)
+        if not self._is_awake:
+            with self._lock:
                 self._rouse()
-            self._buffer.time(topic, group, ms)
-            return self._buffer.count(topic, group, outcome, 1)
+        return self.room[RANKS[outcome]]
 
     def keep(self, transition: Transition) -> None:
-        """Show this transition of an event that was counted, if there is room."""
+        """Describe an event that was counted, if there is room."""
         with self._lock:
-            self._buffer.keep(transition)
+            self._sample.keep(transition)
+            self._rouse()
 
     def close(self, timeout: float = 0.5) -> None:
         """Write what there is, within `timeout` seconds, and stop. While Redis is away nothing is tried."""
         with self._lock:
-            self._is_awake = True  # what is counted from now on wakes nobody
+            self._is_awake = True  # what comes from now on wakes nobody
             thread = self._thread
         self._closing.set()
         self._something.set()
@@ -98,13 +104,15 @@ class ActivityLog:
             thread.join(0.0 if self._is_away else timeout)
 
     def _rouse(self) -> None:
+        if self._is_awake:
+            return
         self._is_awake = True
         if self._thread is None:
             self._thread = threading.Thread(target=self._live, name="bus-activity", daemon=True)
             self._thread.start()
         self._something.set()
 
-    # -- on its own thread ------------------------------------------------------------------------------------------
+    # -- writing, on its own thread ---------------------------------------------------------------------------------
 
     def _live(self) -> None:
         last = self._clock() - _INTERVAL_SECONDS
@@ -122,17 +130,32 @@ class ActivityLog:
 
     def flush(self) -> bool:
         """Append what happened since the last call; whether that succeeded. What can't be written is dropped."""
+        # The order matters: who counts after the counts are taken finds room again, describes the event, and so wakes
+        # this thread for it.
         with self._lock:
-            buffer, self._buffer = self._buffer, Buffer()
             if not self._closing.is_set():
                 self._is_awake = False
                 self._something.clear()
-        if buffer.is_empty:
+            kept = self._sample.take()
+        counts, durations = self._counts.take()
+        transitions = chosen(kept)
+        if not counts and not transitions:
             return True
-        packed = pack(buffer.activity(self.by, int(self.wall_clock() * 1000)))
+        # An event that was counted right before the last writing may be described only now.
+        skipped = max(0, sum(n for *_, n in counts) - len(transitions))
+        at_ms = int(self._wall_clock() * 1000)
+        return self._write(
+            Activity("", self.by, at_ms, counts, durations, transitions, skipped),
+            kept[RANKS[Outcome.DUPLICATE.value]],
+        )
+
+    def _write(self, activity: Activity, duplicates: list[Transition]) -> bool:
+        packed = pack(activity)
         most = self._most_entries(len(packed))
         try:
             self._guard(lambda: self._ledger.client.xadd(self._key, {FIELD: packed}, maxlen=most, approximate=True))
+            if duplicates:
+                self._ledger.count_duplicates(Counter((each.event_id, each.group or PUBLISHING) for each in duplicates))
         except LedgerUnavailableError as error:
             if not self._is_away:
                 log.info("activity_not_written until Redis is back: %s", error)

@@ -9,6 +9,7 @@ from bus.consumer.executor import Executor
 from bus.consumer.lanes import Lanes, Run
 from bus.consumer.pool import Job
 from bus.consumer.progress import Progress
+from bus.consumer.recorder import Recorder
 from bus.consumer.work import NOT_ASKED, Work
 from bus.ledger import Answer, Claim, Verdict
 
@@ -30,19 +31,20 @@ class Claims:
 
     def __init__(
         self,
-        group: str,
         executor: Executor,
         concurrency: int,
         progress: Progress,
         exchange: Exchange,
         job_done: Callable[[Job], None],
+        recorder: Recorder,
     ) -> None:
         self.lanes: Lanes[Work] = Lanes(spread=concurrency)
-        self._group = group
+        self._group = executor.group
         self._executor = executor
         self._progress = progress
         self._exchange = exchange
         self._job_done = job_done
+        self._recorder = recorder
         self._claimed: dict[str, Work] = {}
         self._runs: list[Run[Work]] = []
         self._asked: list[Work] = []
@@ -118,6 +120,7 @@ class Claims:
             elif verdict is Verdict.DONE or verdict is Verdict.FAILED:
                 self.forget(work)
                 self._progress.finish(work)
+                self._recorder.is_copy(work)
             else:
                 blocked.append((work, now + self._wait(work)))
         if not ready:

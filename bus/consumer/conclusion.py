@@ -15,6 +15,7 @@ from bus.consumer.executor import NOT_RUN, Outcome, Result
 from bus.consumer.journal import Journal
 from bus.consumer.pace import Pace
 from bus.consumer.pool import Job
+from bus.consumer.recorder import Recorder
 from bus.consumer.work import Work
 from bus.ledger import Status
 
@@ -29,6 +30,7 @@ class Conclusion:
         burial: Burial,
         journal: Journal,
         pace: Pace,
+        recorder: Recorder,
         clock: Callable[[], float],
     ) -> None:
         self._claims = claims
@@ -36,6 +38,7 @@ class Conclusion:
         self._burial = burial
         self._journal = journal
         self._pace = pace
+        self._recorder = recorder
         self._clock = clock
         #: Jobs that wait for the acknowledgement of dead letters.
         self.dying: dict[Job, list[Dead]] = {}
@@ -50,7 +53,7 @@ class Conclusion:
         What it has handled is settled, and what it hasn't started is free again.
         """
         for work, outcome in job.take_done():
-            self._settle(work, Status.PROCESSED, outcome, work.answer.attempts + 1)
+            self._is_done(work, outcome)
         rest = job.take_back()
         for work in rest:
             self._give_back(work)
@@ -80,11 +83,13 @@ class Conclusion:
             if outcome.attempt is not None:
                 busy_ms += outcome.attempt.duration_ms
             if outcome.result is Result.HANDLED or outcome.result is Result.SKIPPED:
-                self._settle(work, Status.PROCESSED, outcome, work.answer.attempts + 1)
+                self._is_done(work, outcome)
             elif outcome.result is Result.DEAD:
                 dying.append(Dead(job, work, outcome))
             elif outcome.result is Result.RETRY:
                 self._journal.retrying(work, outcome)
+                self._recorder.retries(work, outcome)
+                work.was_begun = True
                 work.trouble = type(outcome.error).__name__, True
                 self._settle(work, Status.RETRYING, outcome, work.answer.attempts + 1)
                 blocked.append((work, now + outcome.seconds))
@@ -92,6 +97,7 @@ class Conclusion:
                 if outcome.result is Result.OUTAGE:
                     self._journal.held_up(work, outcome)
                     work.trouble = type(outcome.error).__name__, False
+                work.was_begun = True
                 self._give_back(work)
                 blocked.append((work, now + outcome.seconds))
         self._pace.handled(len(job.outcomes), busy_ms, now)
@@ -107,6 +113,7 @@ class Conclusion:
         """Settle the dead letters that the broker has acknowledged since the last call: only now are they safe."""
         for dead in self._burial.acknowledged():
             self._journal.dead_lettered(dead.work, dead.outcome)
+            self._recorder.is_dead(dead)
             self._settle(dead.work, Status.FAILED, dead.outcome, attempts_of(dead))
             self._is_over(dead)
         for dead in self._burial.given_up():
@@ -127,6 +134,13 @@ class Conclusion:
         if not dying:
             del self.dying[dead.job]
             self._claims.close(dead.job.run, dead.job.blocked, self._clock())
+
+    def _is_done(self, work: Work, outcome: Outcome) -> None:
+        if outcome.result is Result.HANDLED:
+            self._recorder.is_handled(work, outcome)
+        else:
+            self._recorder.is_skipped(work, outcome)
+        self._settle(work, Status.PROCESSED, outcome, work.answer.attempts + 1)
 
     def _settle(self, work: Work, status: Status, outcome: Outcome, attempts: int) -> None:
         self._claims.forget(work)

@@ -26,6 +26,7 @@ from bus.consumer.journal import Journal
 from bus.consumer.pace import Pace
 from bus.consumer.pool import Job, Pool
 from bus.consumer.progress import Progress
+from bus.consumer.recorder import Recorder
 from bus.consumer.solitude import Solitude
 from bus.consumer.survey import Sight, Surveyor
 from bus.consumer.work import Work
@@ -56,6 +57,7 @@ class Dispatcher:
         ledger: Ledger,
         sender: Sender,
         pool: Pool,
+        recorder: Recorder,
         settings: conf.BusSettings | None = None,
         clock: Callable[[], float] = time.monotonic,
         wall_clock: Callable[[], float] = time.time,
@@ -72,10 +74,10 @@ class Dispatcher:
         goes_on = settings.on_redis_down == "process"
         self._exchange = Exchange(ledger, group, f"{worker}/{group}", goes_on_without=goes_on, clock=clock)
         self._solitude = Solitude(pool.gate)
-        executor = Executor(group, worker, settings.crash_limit)
-        self._claims = Claims(group, executor, pool.concurrency, self._progress, self._exchange, self._job_done)
+        executor = Executor(group, worker, settings.crash_limit, recorder.begins)
+        self._claims = Claims(executor, pool.concurrency, self._progress, self._exchange, self._job_done, recorder)
         burial = Burial(group, sender, settings.max_dead_letter_bytes, clock=clock, wake=self._wake.set)
-        self._conclusion = Conclusion(self._claims, self._exchange, burial, self._journal, self.pace, clock)
+        self._conclusion = Conclusion(self._claims, self._exchange, burial, self._journal, self.pace, recorder, clock)
         own = self._progress, self._claims, self._conclusion, self._exchange
         self._surveyor = Surveyor(*own, clock, wall_clock)
         self._sights: dict[Partition, Sight] = {}
@@ -296,6 +298,7 @@ class Dispatcher:
                     # Another worker owns the event by now and settles it. It isn't known to be done, so its offset
                     # stays, and the ledger is asked again until it is.
                     self._journal.taken_over(work)
+                    work.was_begun = True
                     if self._progress.is_ours(work.source):
                         self._claims.lanes.add([work])
         suspect = self._solitude.marked()

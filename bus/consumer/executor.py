@@ -44,7 +44,10 @@ class Result(Enum):
 
 @dataclass(slots=True)
 class Outcome:
-    """The result of one run. `seconds` to wait with RETRY and OUTAGE; `error` and `reason` where it failed."""
+    """The result of one run. `seconds` to wait with RETRY and OUTAGE; `error` and `reason` where it failed.
+
+    `ran` is False where the handler never saw the event.
+    """
 
     result: Result
     attempt: Attempt | None = None
@@ -52,6 +55,7 @@ class Outcome:
     error: BaseException | None = None
     reason: Reason | None = None
     stack: str = ""
+    ran: bool = True
 
     @property
     def is_good(self) -> bool:
@@ -63,13 +67,17 @@ NOT_RUN = Outcome(Result.NOT_RUN)
 
 
 class Executor:
-    """Runs events of one group on behalf of one worker. Knows nothing of Kafka and Redis."""
+    """Runs events of one group on behalf of one worker. Knows nothing of Kafka and Redis.
+
+    `begins` is told of every attempt and of its time, in ms since 1970, when it is handed to the handler.
+    """
 
     def __init__(
         self,
         group: str,
         worker: str,
         crash_limit: int,
+        begins: Callable[[Work, int], None] = lambda work, at_ms: None,
         *,
         wall_clock: Callable[[], float] = time.time,
         clock: Callable[[], float] = time.perf_counter,
@@ -77,6 +85,7 @@ class Executor:
         self.group = group
         self.worker = worker
         self.crash_limit = crash_limit
+        self._begins = begins
         self._wall_clock = wall_clock
         self._clock = clock
 
@@ -91,6 +100,7 @@ class Executor:
         assert work.event is not None
         event = work.event
         at_ms, began = int(self._wall_clock() * 1000), self._clock()
+        self._begins(work, at_ms)
         token = handlers._delivery.set(self._delivery(work))
         try:
             if handler.exactly_once:
@@ -112,6 +122,7 @@ class Executor:
         assert handler is not None
         assert event is not None
         at_ms, began = int(self._wall_clock() * 1000), self._clock()
+        self._begins(work, at_ms)
         handlers._delivery.set(self._delivery(work))  # the task's own context: nothing to reset
         try:
             async with asyncio.timeout(handler.timeout):
@@ -137,22 +148,19 @@ class Executor:
                 except UnavailableError as outage:
                     return Outcome(Result.OUTAGE, seconds=OUTAGE_SECONDS, error=outage)
             error = PermanentError(f"killed its worker {work.crashes} times while it ran alone")
-            return Outcome(Result.DEAD, Attempt(at_ms, 0, self.worker, str(error)), error=error, reason=Reason.CRASH)
+            return self._dead_unseen(at_ms, error, str(error), Reason.CRASH)
         if work.problem is not None:
-            return Outcome(
-                Result.DEAD,
-                Attempt(at_ms, 0, self.worker, _describe(work.problem)),
-                error=work.problem,
-                reason=Reason.UNDECODABLE,
-            )
+            return self._dead_unseen(at_ms, work.problem, _describe(work.problem), Reason.UNDECODABLE)
         if handler is None:
             error = PermanentError(f"{self.group} has no handler for {work.topic}")
-            return Outcome(
-                Result.DEAD, Attempt(at_ms, 0, self.worker, str(error)), error=error, reason=Reason.PERMANENT
-            )
+            return self._dead_unseen(at_ms, error, str(error), Reason.PERMANENT)
         if work.event is not None and not handler.wants(work.event.metadata.priority):
-            return Outcome(Result.SKIPPED, Attempt(at_ms, 0, self.worker))
+            return Outcome(Result.SKIPPED, Attempt(at_ms, 0, self.worker), ran=False)
         return None
+
+    def _dead_unseen(self, at_ms: int, error: BaseException, text: str, reason: Reason) -> Outcome:
+        attempt = Attempt(at_ms, 0, self.worker, text)
+        return Outcome(Result.DEAD, attempt, error=error, reason=reason, ran=False)
 
     def _delivery(self, work: Work) -> Delivery:
         return Delivery(

@@ -25,6 +25,7 @@ class Work:
 
     `problem` is set when the record can't be read as an event of its topic; `answer` is what the ledger last said.
     `trouble` is why it is run again here: the type of the error, and whether an attempt was counted.
+    `was_begun` when it was in this worker's hands before, so that it is no second copy of one that is done.
     """
 
     __slots__ = (
@@ -41,6 +42,7 @@ class Work:
         "source",
         "topic",
         "trouble",
+        "was_begun",
     )
 
     def __init__(
@@ -70,6 +72,7 @@ class Work:
         self.handler = handler
         self.answer = NOT_ASKED
         self.trouble: tuple[str, bool] | None = None
+        self.was_begun = False
 
     @property
     def attempts(self) -> int:

@@ -15,9 +15,11 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 
 from bus import conf, presence
+from bus.activity import ActivityLog
 from bus.consumer.burial import Sender
 from bus.consumer.dispatcher import Dispatcher
 from bus.consumer.pool import Pool
+from bus.consumer.recorder import Recorder
 from bus.consumer.runner import RecordSource, Runner
 from bus.errors import BrokerUnavailableError, BusError, ConfigurationError, LedgerUnavailableError
 from bus.handlers import Handler, registry
@@ -69,6 +71,7 @@ class Worker:
         self.ledger = ledger or Ledger(settings=self.settings)
         self.pool = Pool(self.settings.concurrency)
         self.presence = Presence(self.ledger)
+        self.activity = ActivityLog(self.ledger, self.name, wall_clock=wall_clock)
         self._sender = sender
         self._wall_clock = wall_clock
         self._started_at = wall_clock()
@@ -80,11 +83,23 @@ class Worker:
                 group,
                 handlers,
                 open_source(group, self.name),
-                Dispatcher(group, self.name, ledger=self.ledger, sender=sender, pool=self.pool, settings=self.settings),
+                self._dispatcher(group),
                 settings=self.settings,
             )
             for group, handlers in groups.items()
         ]
+
+    def _dispatcher(self, group: str) -> Dispatcher:
+        return Dispatcher(
+            group,
+            self.name,
+            ledger=self.ledger,
+            sender=self._sender,
+            pool=self.pool,
+            recorder=Recorder(group, self.name, self.activity, self._wall_clock),
+            settings=self.settings,
+            wall_clock=self._wall_clock,
+        )
 
     def stop(self) -> None:
         """Finish what runs, commit, leave the groups. May be called from a signal handler, more than once."""
@@ -115,6 +130,7 @@ class Worker:
                 runner.stop()
             for thread in threads:
                 thread.join()
+        self.activity.close()
         self._say_goodbye()
         log.info("worker_stopped", extra={"worker": self.name})
         if errors:

@@ -12,7 +12,7 @@ from itertools import islice
 from typing import Any, Final, NamedTuple, TypeVar
 
 from confluent_kafka import ConsumerGroupTopicPartitions, KafkaError, KafkaException, TopicPartition
-from confluent_kafka.admin import AdminClient, OffsetSpec  # type: ignore[attr-defined]
+from confluent_kafka.admin import AdminClient, ConfigResource, OffsetSpec, ResourceType  # type: ignore[attr-defined]
 
 from bus import conf
 from bus.errors import BrokerUnavailableError
@@ -151,6 +151,20 @@ class Groups:
                 found[group] = answer if isinstance(answer, BrokerUnavailableError) else _description(answer)
         return self._unless_all_failed(found)
 
+    def retention_ms(self, topics: Sequence[str], timeout: float = 5.0) -> dict[str, int]:
+        """How long topics keep records, -1 for ever; those that can't tell are left out."""
+        found: dict[str, int] = {}
+        for some in _batches(topics, MOST_AT_ONCE):
+            asked = [ConfigResource(ResourceType.TOPIC, name) for name in some]
+            futures = self._ask(lambda client, a=asked: client.describe_configs(a, request_timeout=timeout))
+            for resource, future in futures.items():
+                answer = self._answer(future)
+                if isinstance(answer, _AwayError):
+                    raise self._unavailable(answer)
+                if not isinstance(answer, BrokerUnavailableError) and "retention.ms" in answer:
+                    found[resource.name] = int(answer["retention.ms"].value)
+        return found
+
     def _offsets(self, partitions: Iterable[Partition], which: OffsetSpec, timeout: float) -> dict[Partition, int]:
         found: dict[Partition, int] = {}
         problem: BrokerUnavailableError | None = None
@@ -206,6 +220,8 @@ class Groups:
         return BrokerUnavailableError(self._message(error))
 
     def _message(self, error: BaseException) -> str:
+        if isinstance(error, BrokerUnavailableError):
+            return str(error)
         reason = error.args[0].str() if isinstance(error, KafkaException) else error
         return f"Kafka at {self.settings.kafka_brokers} can't tell: {reason}; check KAFKA_BROKERS and that it runs"
 

@@ -21,6 +21,8 @@ log = logging.getLogger("bus.kafka")
 
 # Named because the library insists; nothing is ever committed under it.
 _NO_GROUP = "bus-reader"
+# The last one is what asking for nothing but such partitions is answered with.
+_NO_SUCH_PARTITION = (KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError._UNKNOWN_PARTITION, KafkaError._NOENT)
 _EARLIEST = OffsetSpec.earliest()  # type: ignore[no-untyped-call]
 _LATEST = OffsetSpec.latest()  # type: ignore[no-untyped-call]
 
@@ -85,6 +87,46 @@ class RecordReader:
         ends = self._offsets(wanted, _LATEST, timeout)
         return {partition: (firsts[partition], end) for partition, end in ends.items() if partition in firsts}
 
+    def offsets_at(self, partitions: Iterable[Partition], at_ms: int, timeout: float = 5.0) -> dict[Partition, int]:
+        """The first offset of each partition whose record was written at that time (ms since 1970) or later.
+
+        The end offset when there is none. The embedded Kafka can't tell, and is asked record by record.
+        """
+        bounds = self.offsets(partitions, timeout)
+        wanted = [TopicPartition(*each) for each in bounds]
+        found = self._offsets(wanted, OffsetSpec.for_timestamp(at_ms), timeout)
+        at: dict[Partition, int] = {}
+        deadline = time.monotonic() + timeout
+        for partition, (first, end) in bounds.items():
+            offset = found.get(partition, -1)
+            # Nothing, and a record that is late enough all the same: this Kafka doesn't know times.
+            at[partition] = offset if offset >= 0 else self._search(partition, first, end, at_ms, deadline)
+        return at
+
+    def _search(self, partition: Partition, first: int, end: int, at_ms: int, deadline: float) -> int:
+        """Halve the range until it is empty; times grow with offsets, as far as producers' clocks agree."""
+        low, high = first, end
+        if low < high and self._time_of(partition, high - 1, deadline) < at_ms:
+            return end
+        while low < high:
+            middle = (low + high) // 2
+            if self._time_of(partition, middle, deadline) < at_ms:
+                low = middle + 1
+            else:
+                high = middle
+        return low
+
+    def _time_of(self, partition: Partition, offset: int, deadline: float) -> int:
+        """When the record there, or the next one after it, was written."""
+        self.assign({partition: offset})
+        try:
+            records = self.read(1, max(0.1, deadline - time.monotonic()))
+        finally:
+            self.assign({})
+        if not records:
+            raise BrokerUnavailableError(f"{partition[0]}[{partition[1]}]@{offset} wasn't delivered in time")
+        return records[0].timestamp()[1]
+
     def read_at(self, topic: str, partition: int, offset: int, timeout: float = 5.0) -> Record | None:
         """The record at that place; None when there is none any more."""
         first, end = self.offsets([(topic, partition)], timeout).get((topic, partition), (0, 0))
@@ -130,7 +172,7 @@ class RecordReader:
         try:
             yield
         except KafkaException as error:
-            if error.args[0].code() in (KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError._UNKNOWN_PARTITION):
+            if error.args[0].code() in _NO_SUCH_PARTITION:
                 raise _NoSuchPartitionError(str(error)) from error
             raise BrokerUnavailableError(
                 f"Kafka at {self.settings.kafka_brokers} can't be read: {error}; check KAFKA_BROKERS and that it runs"

@@ -73,6 +73,11 @@ class Window:
         return Flow(lag(last.position, last.end), done / seconds, arrived / seconds)
 
     @property
+    def moved(self) -> bool:
+        """Whether the end moved between the last two measurements."""
+        return len(self._seen) > 1 and self._seen[-1].end > self._seen[-2].end
+
+    @property
     def lag_before(self) -> int:
         """The lag at the beginning of the window."""
         return lag(self._seen[0].position, self._seen[0].end)

@@ -34,6 +34,14 @@ class GroupSort(StrEnum):
     TIME_LAG = "time-lag"
 
 
+class TopicSort(StrEnum):
+    """What a list of topics is sorted by; equal ones by name."""
+
+    NAME = "name"
+    RECORDS = "records"
+    RATE = "rate"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StateFilter:
     """Which groups: all that fit everything given. `q` is text in the name; `behind` leaves out those without lag."""
@@ -80,18 +88,27 @@ def group_page(
 
 
 def topic_page(
-    kinds: Sequence[str], limit: int, cursor: str | None = None, *, q: str = "", names: Sequence[str] | None = None
+    kinds: Sequence[str],
+    limit: int,
+    cursor: str | None = None,
+    *,
+    q: str = "",
+    names: Sequence[str] | None = None,
+    sort: TopicSort = TopicSort.NAME,
+    descending: bool = False,
 ) -> Page[TopicState]:
-    """A page of topics of these kinds by name; `names`, when given, are the only ones. Raises CursorError."""
+    """A page of topics of these kinds; `names`, when given, are the only ones. Raises CursorError."""
     found = TopicState.objects.defer("partitions").filter(kind__in=kinds)
     if q:
         found = found.filter(name__icontains=q)
     if names is not None:
         found = found.filter(name__in=names)
     if cursor is not None:
-        found = found.filter(name__gt=_read_cursor(cursor, GroupSort.NAME)[1])
-    rows: list[Any] = list(found.order_by("name")[: min(limit, MAX_PAGE) + 1])
-    return _page(rows, min(limit, MAX_PAGE), lambda row: [GroupSort.NAME, row.name, row.name])
+        beyond = TupleLessThan if descending else TupleGreaterThan
+        found = found.filter(beyond((F(sort.value), F("name")), _read_cursor(cursor, sort)))
+    sign = "-" if descending else ""
+    rows: list[Any] = list(found.order_by(f"{sign}{sort}", f"{sign}name")[: min(limit, MAX_PAGE) + 1])
+    return _page(rows, min(limit, MAX_PAGE), lambda row: [sort, getattr(row, sort.value), row.name])
 
 
 def _page(rows: list[Any], limit: int, key: Any) -> Page[Any]:
@@ -100,12 +117,12 @@ def _page(rows: list[Any], limit: int, key: Any) -> Page[Any]:
     return Page(rows[:limit], urlsafe_b64encode(orjson.dumps(key(rows[limit - 1]))).decode().rstrip("="))
 
 
-def _read_cursor(cursor: str, sort: GroupSort) -> tuple[Any, str]:
+def _read_cursor(cursor: str, sort: GroupSort | TopicSort) -> tuple[Any, str]:
     try:
         its_sort, value, name = orjson.loads(urlsafe_b64decode(cursor.encode() + b"=" * (-len(cursor) % 4)))
     except (binascii.Error, ValueError, TypeError):
         raise CursorError(_REFUSED) from None
-    fits = isinstance(value, str) if sort is GroupSort.NAME else type(value) in (int, float) and abs(value) < 2**63
+    fits = isinstance(value, str) if sort == GroupSort.NAME else type(value) in (int, float) and abs(value) < 2**63
     if its_sort != sort or not fits or not isinstance(name, str) or "\0" in name:
         raise CursorError(_REFUSED)
     return value, name

@@ -28,7 +28,7 @@ function call per hash tag in one pipeline, on a single Redis one call.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from bus import conf
@@ -70,6 +70,8 @@ __all__ = [
 ]
 
 MAX_CORRELATED = 100
+#: Who dropped a copy of an event when it wasn't a consumer group: publishing, which had published it before.
+PUBLISHING = "publish"
 
 #: Answers without details: one object serves a whole batch.
 _PLAIN = (Verdict.GRANTED, Verdict.DONE, Verdict.FAILED)
@@ -178,6 +180,23 @@ class Ledger:
         keys = [self._lease_key(tag, worker) for tag in self._lease_tags()]
         self._functions.guard(lambda: self.client.delete(*keys))
 
+    # -- copies -----------------------------------------------------------------------------------------------------
+
+    def count_duplicates(self, dropped: Mapping[tuple[str, str], int]) -> None:
+        """Add up copies that were dropped, given as (event id, group or PUBLISHING) and how many."""
+        keys = [self._duplicates_key(event_id) for event_id, _ in dropped]
+        counts = [(who, number) for (_, who), number in dropped.items()]
+        self._functions.per_item("count_duplicates", keys, counts, self._done_ms)
+
+    def duplicates(self, event_id: str) -> dict[str, int]:
+        """How many copies of the event each group has dropped, and publishing, as "publish".
+
+        Forgotten an hour (BUS_DEDUP_SECONDS) after the last one. For showing: a process reports up to 200 copies per
+        half second, and what it reports while Redis is away is lost, so there may have been more.
+        """
+        found = self._functions.guard(lambda: self.client.hgetall(self._duplicates_key(event_id)))
+        return {who.decode(): int(number) for who, number in found.items()}
+
     # -- asking -----------------------------------------------------------------------------------------------------
 
     def status(self, event_id: str, groups: Iterable[str]) -> EventStatus | None:
@@ -213,6 +232,9 @@ class Ledger:
 
     def _group_key(self, group: str, event_id: str) -> str:
         return f"{self.prefix}:{hash_tag(event_id)}:g:{group}:{event_id}"
+
+    def _duplicates_key(self, event_id: str) -> str:
+        return f"{self.prefix}:{hash_tag(event_id)}:d:{event_id}"
 
     def _lease_key(self, tag: str, worker: str) -> str:
         return f"{self.prefix}:{tag}:w:{worker}"

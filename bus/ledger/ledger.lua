@@ -253,8 +253,18 @@ local function correlate(keys, argv)
   return #keys
 end
 
+-- KEYS: counters of dropped copies, one per event. ARGV: keep ms, then per key who dropped them, and how many.
+local function count_duplicates(keys, argv)
+  for i, key in ipairs(keys) do
+    redis.call('HINCRBY', key, argv[2 * i], argv[2 * i + 1])
+    redis.call('PEXPIRE', key, argv[1])
+  end
+  return #keys
+end
+
 redis.register_function('LIBRARY_exchange', exchange)
 redis.register_function('LIBRARY_claim_publish', claim_publish)
 redis.register_function('LIBRARY_confirm_publish', confirm_publish)
 redis.register_function('LIBRARY_release_publish', release_publish)
 redis.register_function('LIBRARY_correlate', correlate)
+redis.register_function('LIBRARY_count_duplicates', count_duplicates)

@@ -14,6 +14,7 @@ from bus.deadletterindex.index import Index
 from bus.kafka.admin import Admin
 from bus.kafka.reader import RecordReader
 from bus.monitor.replays import Following, Sending
+from bus.monitor.sampling import Sampling, Surveying
 
 TIDY_SECONDS = 60.0
 
@@ -80,4 +81,11 @@ class Tidying:
 
 def all_tasks(settings: conf.BusSettings) -> list[Task]:
     """Everything that the monitor does."""
-    return [Indexing(settings), Sending(settings), Following(settings), Tidying(settings)]
+    return [
+        Indexing(settings),
+        Sending(settings),
+        Following(settings),
+        Sampling(settings),
+        Surveying(settings),
+        Tidying(settings),
+    ]

@@ -19,7 +19,7 @@ from eventconsole.api import dead_letter_bodies as shapes
 from eventconsole.api import dead_letter_views as views
 from eventconsole.api.answers import answer
 from eventconsole.api.auth import caller_of, needs
-from eventconsole.api.errors import INVALID, Problem
+from eventconsole.api.query import refuse_unknown
 from eventconsole.models import Scope
 
 T = TypeVar("T")
@@ -45,7 +45,7 @@ index = Router(tags=["dead letters"])
 )
 async def list_letters(request: HttpRequest, query: Query[shapes.LetterQuery]) -> HttpResponse:
     """Dead letters that fit, the last failed first. `next` of the answer is the `cursor` of the page after it."""
-    _refuse_unknown(request, shapes.LetterQuery)
+    refuse_unknown(request, shapes.LetterQuery)
     caller = caller_of(request)
     return answer(await _ask(lambda: views.list_letters(query, query.limit, query.cursor, caller)))
 
@@ -145,7 +145,7 @@ async def keep(request: HttpRequest, letter_id: LetterId, wish: Body[shapes.Keep
 )
 async def list_groups(request: HttpRequest, query: Query[shapes.GroupQuery]) -> HttpResponse:
     """Dead letters grouped by error: the same type, the same message but for what varies, raised at the same place."""
-    _refuse_unknown(request, shapes.GroupQuery)
+    refuse_unknown(request, shapes.GroupQuery)
     caller = caller_of(request)
 
     def ask() -> dict[str, Any]:
@@ -195,12 +195,3 @@ async def _ask(ask: Callable[[], T], timeout: float = views.QUERY_SECONDS) -> T:
 
 def _answer(data: Any) -> HttpResponse:
     return answer({"success": True, "data": data})
-
-
-def _refuse_unknown(request: HttpRequest, query: type[bodies.Body]) -> None:
-    """A misspelt filter that is ignored would show, or change, more than was meant."""
-    allowed = [str(each.alias) for each in query.model_fields.values()]
-    unknown = [name for name in request.GET if name not in allowed]
-    if unknown:
-        problems = [(name, f"unknown; allowed are {', '.join(allowed)}") for name in unknown]
-        raise Problem(INVALID, f"{unknown[0]!r:.100}: {problems[0][1]}", problems)

@@ -64,17 +64,22 @@ def produce(
     key: bytes | None = None,
     headers: list[tuple[str, str | bytes | None]] | None = None,
     partition: int = ANY_PARTITION,
+    first_at_ms: int = 0,
 ) -> None:
-    """Write records as a foreign producer would, and wait for the acknowledgements. Raises AssertionError."""
+    """Write records as a foreign producer would, and wait for the acknowledgements. Raises AssertionError.
+
+    With `first_at_ms` the records say that they were made at that time, and one second after the other.
+    """
     refused: list[str] = []
     client = Producer({"bootstrap.servers": bootstrap, "message.max.bytes": 3_000_000}, logger=_silent)
-    for value in values:
+    for number, value in enumerate(values):
         client.produce(
             topic,
             value,
             key,
             partition,
             headers=headers,
+            timestamp=first_at_ms + number * 1000 if first_at_ms else 0,
             on_delivery=lambda error, _: refused.append(str(error)) if error else None,
         )
         client.poll(0)

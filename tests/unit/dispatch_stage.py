@@ -13,12 +13,14 @@ from typing import Any, cast
 from bus import conf
 from bus.consumer.dispatcher import Dispatcher, Revocation
 from bus.consumer.pool import Job, Pool
+from bus.consumer.recorder import Recorder
 from bus.consumer.work import Decoder
 from bus.errors import LedgerUnavailableError, PermanentError
 from bus.handlers import Function, Handler
 from bus.kafka.consumer import Partition
 from bus.kafka.producer import Delivered, OnDelivery
 from bus.ledger import Answer, Attempt, Claim, Ledger, Settlement, Status, Verdict
+from tests.unit.heard import Heard
 
 TOPIC = "order.created"
 GROUP = "billing"
@@ -240,6 +242,7 @@ class Stage:
     ledger: MemoryLedger
     outbox: Outbox
     pool: PatientPool
+    heard: Heard
     clock: Time
     decoder: Decoder
     handled: list[str] = field(default_factory=list)
@@ -306,9 +309,16 @@ def stage(
     options = {"concurrency": 2, "retry_delays": (5.0,), **settings}
     loaded = conf.load(conf.BusSettings, **options)
     pool = pool or PatientPool(loaded.concurrency, clock)
-    outbox = Outbox()
+    outbox, heard = Outbox(), Heard()
     dispatcher = Dispatcher(
-        GROUP, worker, ledger=cast(Ledger, ledger), sender=outbox, pool=pool, settings=loaded, clock=clock
+        GROUP,
+        worker,
+        ledger=cast(Ledger, ledger),
+        sender=outbox,
+        pool=pool,
+        recorder=Recorder(GROUP, worker, heard),
+        settings=loaded,
+        clock=clock,
     )
 
     def note(data: Any, metadata: Any) -> None:
@@ -317,7 +327,7 @@ def stage(
 
     delays = loaded.retry_delays
     handler = Handler(GROUP, (TOPIC,), function or note, delays=delays, exactly_once=exactly_once)
-    made = Stage(dispatcher, ledger, outbox, pool, clock, Decoder(GROUP, {TOPIC: handler}))
+    made = Stage(dispatcher, ledger, outbox, pool, heard, clock, Decoder(GROUP, {TOPIC: handler}))
     made.decoder._models.clear()
     dispatcher.assign(partitions or (P0,))
     dispatcher.round()

@@ -12,11 +12,13 @@ from hypothesis import strategies as st
 
 from bus import conf
 from bus.activity import Activity, ActivityLog, ActivityStream, Outcome, Transition, bucket_of, quantile
-from bus.activity.buffer import MOST_TRANSITIONS, RANKS, Buffer
+from bus.activity.counts import MOST_TALLIES, UNTIMED, Counts
 from bus.activity.durations import bounds_of
 from bus.activity.entries import pack, unpack
+from bus.activity.sample import MOST_TRANSITIONS, RANKS
 from bus.ledger import Ledger
 from tests.processes import wait_until
+from tests.unit.heard import Heard
 
 TOPIC, GROUP = "order.created", "billing"
 
@@ -53,6 +55,10 @@ class Place:
         self.client = Client()
         self.settings = conf.load(conf.BusSettings, **settings)
         self.prefix = "bus"
+        self.dropped: dict[tuple[str, str], int] = {}
+
+    def count_duplicates(self, dropped: dict[tuple[str, str], int]) -> None:
+        self.dropped |= dropped
 
 
 def transition(outcome: str, number: int = 0, **more: Any) -> Transition:
@@ -64,23 +70,32 @@ def log_at(place: Place, patience: float = 600.0) -> ActivityLog:
     return ActivityLog(cast(Ledger, place), "worker-1", wall_clock=lambda: 5.0, patience=patience)
 
 
-def record(buffer: Buffer, outcome: str, count: int) -> None:
+def record(log: ActivityLog, outcome: str, count: int) -> None:
+    """Let so many events have that outcome."""
     for number in range(count):
-        if buffer.count(TOPIC, GROUP, outcome, 1) > 0:
-            buffer.keep(transition(outcome, number))
+        if log.count(TOPIC, GROUP, outcome) > 0:
+            log.keep(transition(outcome, number))
+
+
+def written(place: Place) -> Activity:
+    """The only entry."""
+    [activity] = ActivityStream(cast(Ledger, place)).recent()
+    return activity
 
 
 # -- sampling -------------------------------------------------------------------------------------------------------
 
 
 def test_failures_that_come_last_are_kept_before_all_others() -> None:
-    buffer = Buffer()
-    record(buffer, "processing", 900)
-    record(buffer, "processed", 800)
-    record(buffer, "retrying", 30)
-    record(buffer, "failed", 20)
+    place = Place()
+    log = log_at(place)
+    record(log, "processing", 900)
+    record(log, "processed", 800)
+    record(log, "retrying", 30)
+    record(log, "failed", 20)
+    log.close()
 
-    activity = buffer.activity("w", 1)
+    activity = written(place)
     kept = [each.outcome for each in activity.transitions]
 
     assert {outcome: kept.count(outcome) for outcome in set(kept)} == {"failed": 20, "retrying": 30, "processed": 150}
@@ -88,11 +103,13 @@ def test_failures_that_come_last_are_kept_before_all_others() -> None:
 
 
 def test_all_that_happened_is_kept_while_there_is_room() -> None:
-    buffer = Buffer()
+    place = Place()
+    log = log_at(place)
     for outcome in Outcome:
-        record(buffer, outcome.value, 20)
+        record(log, outcome.value, 20)
+    log.close()
 
-    activity = buffer.activity("w", 1)
+    activity = written(place)
 
     assert len(activity.transitions) == 20 * len(Outcome)
     assert activity.skipped == 0
@@ -103,24 +120,26 @@ def test_every_outcome_has_a_rank() -> None:
 
 
 def test_counts_are_exact_where_transitions_are_not() -> None:
-    buffer = Buffer()
-    record(buffer, "processed", 12_345)
-    buffer.count("payment.created", "", "published", 999)
+    place = Place()
+    log = log_at(place)
+    record(log, "processed", 12_345)
+    log.count("payment.created", "", "published", 999)
+    log.close()
 
-    activity = buffer.activity("w", 1)
+    activity = written(place)
 
     assert activity.counts == [(TOPIC, GROUP, "processed", 12_345), ("payment.created", "", "published", 999)]
     assert activity.skipped == 12_345 + 999 - MOST_TRANSITIONS
 
 
 def test_transitions_are_in_the_order_of_time_and_an_event_begins_before_it_ends() -> None:
-    buffer = Buffer()
-    buffer.keep(transition("failed", 2))
-    buffer.keep(transition("processing", 2))
-    buffer.keep(transition("processed", 1))
-    buffer.keep(transition("processing", 1))
+    log = Heard()
+    log.keep(transition("failed", 2))
+    log.keep(transition("processing", 2))
+    log.keep(transition("processed", 1))
+    log.keep(transition("processing", 1))
 
-    kept = buffer.activity("w", 1).transitions
+    kept = log.activity.transitions
 
     assert [(each.at_ms, each.outcome) for each in kept] == [
         (1001, "processing"), (1001, "processed"), (1002, "processing"), (1002, "failed"),
@@ -130,21 +149,30 @@ def test_transitions_are_in_the_order_of_time_and_an_event_begins_before_it_ends
 def test_counting_from_many_threads_loses_nothing() -> None:
     place = Place()
     log = log_at(place, patience=0.0)
+    ended = threading.Event()
 
     def work() -> None:
-        for _ in range(2000):
-            log.timed(TOPIC, GROUP, "processed", 1)
+        for _ in range(20_000):
+            log.tally(TOPIC, GROUP, "processed").append(1)
+
+    def write() -> None:
+        while not ended.is_set():
+            log.flush()
 
     threads = [threading.Thread(target=work) for _ in range(4)]
     for thread in threads:
         thread.start()
+    writer = threading.Thread(target=write)
+    writer.start()
     for thread in threads:
         thread.join()
-    log.close()
+    ended.set()
+    writer.join()
+    log.flush()
 
     found = ActivityStream(cast(Ledger, place)).read("0-0")
-    assert sum(n for activity in found for *_, n in activity.counts) == 8000
-    assert sum(n for activity in found for *_, buckets in activity.durations for n in buckets.values()) == 8000
+    assert sum(n for activity in found for *_, n in activity.counts) == 80_000
+    assert sum(n for activity in found for *_, buckets in activity.durations for n in buckets.values()) == 80_000
 
 
 def test_a_transition_whose_count_was_just_written_is_still_shown() -> None:
@@ -159,6 +187,31 @@ def test_a_transition_whose_count_was_just_written_is_still_shown() -> None:
     first, second = ActivityStream(cast(Ledger, place)).recent()
     assert (first.counts, first.skipped) == ([(TOPIC, GROUP, "failed", 1)], 1)
     assert (second.counts, second.skipped, second.transitions) == ([], 0, [transition("failed")])
+
+
+def test_copies_that_the_stream_has_no_room_for_are_still_counted_per_event() -> None:
+    place = Place()
+    log = log_at(place)
+    for outcome in ("failed", "duplicate"):
+        for number in range(250):
+            log.count(TOPIC, GROUP, outcome)
+            log.keep(transition(outcome, number % 100))
+    log.flush()
+    log.close()
+
+    assert len(place.dropped) == 100
+    assert sum(place.dropped.values()) == MOST_TRANSITIONS
+
+
+def test_topics_that_a_forger_makes_up_do_not_pile_up() -> None:
+    counts = Counts()
+    for number in range(MOST_TALLIES + 100):
+        counts.tally(f"topic-{number}", GROUP, "failed").append(UNTIMED)
+    counted, timed = counts.take()
+
+    assert counted[-1] == ("(other)", GROUP, "failed", 100)
+    assert len(counted) == MOST_TALLIES + 1
+    assert timed == []
 
 
 # -- durations ------------------------------------------------------------------------------------------------------
@@ -265,7 +318,7 @@ def test_entries_that_cannot_be_read_hide_no_other_and_stop_nobody() -> None:
     place = Place()
     log, stream = log_at(place), ActivityStream(cast(Ledger, place))
     place.client.entries = [(b"%d-0" % number, {b"a": b"?"}) for number in range(1, 8)]
-    log.count(TOPIC, GROUP, "processed", 1)
+    log.count(TOPIC, GROUP, "processed")
     log.close()
 
     assert [each.counts for each in stream.read("0-0", count=3)] == [[(TOPIC, GROUP, "processed", 1)]]
@@ -275,9 +328,9 @@ def test_entries_that_cannot_be_read_hide_no_other_and_stop_nobody() -> None:
 def test_what_happens_is_written_without_being_asked() -> None:
     place = Place()
     log = log_at(place, patience=0.01)
-    log.count(TOPIC, GROUP, "processed", 1)
+    record(log, "processed", 1)
     wait_until(lambda: len(place.client.entries) == 1, 10, "the first entry")
-    log.count(TOPIC, GROUP, "processed", 1)
+    record(log, "processed", 1)
     wait_until(lambda: len(place.client.entries) == 2, 10, "the second entry")
     log.close()
 
@@ -292,9 +345,10 @@ def test_nothing_piles_up_and_nothing_is_raised_while_redis_is_away() -> None:
     for number in range(5000):
         if log.count(TOPIC, GROUP, "processed") > 0:
             log.keep(transition("processed", number))
-    assert len(log._buffer.kept[RANKS["processed"]]) <= MOST_TRANSITIONS
+    assert len(log._sample._kept[RANKS["processed"]]) == MOST_TRANSITIONS
     assert log.flush() is False
-    assert not log._buffer.counts
+    assert not log.tally(TOPIC, GROUP, "processed")
+    assert not any(log._sample._kept)
 
     place.client.away = False
     log.count(TOPIC, GROUP, "processed")

@@ -18,6 +18,7 @@ LAYERS = (
     {
         "bus.activity",
         "bus.audit",
+        "bus.browsing",
         "bus.consumer",
         "bus.deadletterindex",
         "bus.history",

@@ -1,0 +1,75 @@
+"""Browsing topics over the API; what a look finds is tested in tests/contract/test_browsing.py."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import httpx
+import pytest
+
+from bus import conf
+from bus.conf import BusSettings
+from bus.embedded.kafka import EmbeddedKafka
+from eventconsole.api import topics
+from eventconsole.api.tokens import Caller
+from tests.kafka.contact import produce
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+@pytest.fixture
+def kafka(embedded_kafka: EmbeddedKafka, monkeypatch: pytest.MonkeyPatch) -> Iterator[EmbeddedKafka]:
+    settings = BusSettings(kafka_brokers=embedded_kafka.bootstrap)
+    monkeypatch.setattr(conf, "current", lambda: settings)
+    topics._threads.cache_clear()
+    yield embedded_kafka
+    topics._threads().close()
+    topics._threads.cache_clear()
+
+
+def url(topic: str = "order.shipped") -> str:
+    return f"/api/topics/{topic}/records"
+
+
+async def test_records_come_with_their_place_and_the_effort(api: httpx.AsyncClient, kafka: EmbeddedKafka) -> None:
+    values = [f'{{"n": {number}, "text": "{"x" * 3000}"}}'.encode() for number in range(5)]
+    produce(kafka.bootstrap, "order.shipped", values, b"k", headers=[("event-id", b"e-1")], partition=1)
+    answer = (await api.get(url(), params={"limit": 3})).json()
+    assert [(row["partition"], row["offset"]) for row in answer["data"]] == [(1, 4), (1, 3), (1, 2)]
+    first = answer["data"][0]
+    assert (first["key"], first["eventId"], first["isCut"]) == ("k", "e-1", True)
+    assert len(first["value"]) <= topics.SHOWN
+    assert answer["effort"]["scanned"] == 3
+    rest = (await api.get(url(), params={"limit": 3, "cursor": answer["next"]})).json()
+    assert [row["offset"] for row in rest["data"]] == [1, 0]
+    assert rest["next"] is None
+
+
+@pytest.mark.parametrize(
+    ("query", "words"),
+    [
+        ({"start": "yesterday"}, "allowed are newest, oldest, an offset"),
+        ({"cursor": "bm9wZQ"}, "the cursor isn't one"),
+        ({"partition": "9"}, "partition: 9 given"),
+        ({"limit": "100000"}, "limit"),
+        ({"begin": "oldest"}, "begin"),
+    ],
+)
+async def test_bad_input_is_named(
+    api: httpx.AsyncClient, kafka: EmbeddedKafka, query: dict[str, str], words: str
+) -> None:
+    response = await api.get(url(), params=query)
+    assert response.status_code == 422
+    assert words in response.text
+
+
+async def test_a_token_sees_its_own_topics_only(
+    api: httpx.AsyncClient, kafka: EmbeddedKafka, callers: dict[str, Caller]
+) -> None:
+    callers["orders"] = Caller("orders", frozenset({"read"}), ("order.*",))
+    callers["publisher"] = Caller("publisher", frozenset({"publish"}))
+    orders = {"Authorization": "Bearer orders"}
+    assert (await api.get(url("order.shipped.dlq"), headers=orders)).status_code == 200
+    assert (await api.get(url("payment.failed"), headers=orders)).status_code == 404
+    assert (await api.get(url(), headers={"Authorization": "Bearer publisher"})).status_code == 403
+    assert (await api.get(url("no.such.topic"))).status_code == 404
