@@ -13,7 +13,7 @@ A replayed event that fails again keeps the origin it had at first, and goes to 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -56,6 +56,8 @@ MAX_STACK_BYTES: Final = 8000
 # Upper bounds of what Kafka's record format adds: the batch around the record, its lengths, and those of a header.
 _RECORD_OVERHEAD: Final = 100
 _HEADER_OVERHEAD: Final = 10
+# What a dead letter of ours has; attributes of DeadLetter.
+_EXPECTED: Final = ("origin", "event_id", "group", "reason", "attempts", "error_message", "last_attempt_at_ms")
 _NUMBER: Final = re.compile(rb"[0-9]{1,19}")
 _TOPIC_NAME: Final = re.compile(r"[a-zA-Z0-9._-]{1,245}")
 
@@ -75,6 +77,9 @@ class Reason(StrEnum):
     """The record can't be read as an event of its topic."""
     CRASH = "crash"
     """Workers died while they ran it."""
+
+
+_REASONS: Final[Mapping[bytes | None, Reason]] = {reason.encode(): reason for reason in Reason}
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,7 +167,10 @@ def record_size(value: bytes | None, key: bytes | None, headers: HeaderSequence)
 
 def origin_of(headers: HeaderSequence) -> Origin | None:
     """The origin that a replayed event or a dead letter names, or None. Believe it only on our own topics."""
-    found = dict(headers)
+    return _origin(dict(headers))
+
+
+def _origin(found: Mapping[str, bytes | None]) -> Origin | None:
     topic, partition, offset = _text(found.get(TOPIC)), _number(found.get(PARTITION)), _number(found.get(OFFSET))
     if topic is None or not _TOPIC_NAME.fullmatch(topic) or partition is None or offset is None:
         return None
@@ -223,39 +231,39 @@ def read(value: bytes | None, key: bytes | None, headers: HeaderSequence, topic:
     A foreign dead letter without headers is read as far as the specification's `error` member goes.
     """
     found = dict(headers)  # the last of repeated headers counts, as everywhere in Kafka
-    problems: list[str] = []
-    error: dict[str, Any] = {}
-    if SPLICE in found:
-        parts = cut_out(value, "error", found[SPLICE])
-        if parts is None:
-            problems.append(f"{SPLICE} doesn't fit the value")
-        else:
-            value, error = parts
-    content = members(value)
-    error = error or _object(content, "error")
-    metadata = _object(content, "metadata")
-    reason = _text(found.get(REASON))
-    origin = origin_of(headers)
+    parts = cut_out(value, "error", found[SPLICE]) if SPLICE in found else None
+    problems = [f"{SPLICE} doesn't fit the value"] if SPLICE in found and parts is None else []
+    value, error = parts or (value, {})
+    content, origin = members(value), _origin(found)
+    error, metadata = error or _object(content, "error"), _object(content, "metadata")
+    at_origin = frozenset([part for part, name in _PARTS if found.get(name) == AT_ORIGIN])
+    event_id = _first_text(found.get(EVENT_ID), metadata.get("eventId"), found.get(envelope.EVENT_ID))
+    if event_id is None and origin is not None and not at_origin:
+        event_id = envelope.derived_event_id(origin.topic, origin.partition, origin.offset)
+    event_type = _first_text(metadata.get("eventType"), found.get(envelope.EVENT_TYPE))
+    if event_type is None:
+        event_type = (origin.topic if origin else (topic or "").removesuffix(catalog.DEAD_LETTER_SUFFIX)) or None
     dead_letter = DeadLetter(
         key=key,
         value=value,
         headers=_without_ours(headers),
-        at_origin=frozenset(part for part, name in _PARTS if found.get(name) == AT_ORIGIN),
+        at_origin=at_origin,
         origin=origin,
-        event_id=_first_text(found.get(EVENT_ID), metadata.get("eventId"), found.get(envelope.EVENT_ID)),
-        event_type=_first_text(metadata.get("eventType"), found.get(envelope.EVENT_TYPE)),
+        event_id=event_id,
+        event_type=event_type,
         group=_first_text(found.get(GROUP)),
-        reason=Reason(reason) if reason in set(Reason) else None,
+        reason=_REASONS.get(found.get(REASON)),
         attempts=_count(found.get(ATTEMPTS), error.get("attempts")),
         error_type=_text(found.get(ERROR_TYPE)),
         error_message=_text(found.get(ERROR_MESSAGE), error.get("message")),
         stack_trace=_text(found.get(STACK_TRACE), error.get("stackTrace")),
         first_failed_at_ms=_time(found.get(FIRST_FAILED_AT)),
         last_attempt_at_ms=_time(_first_text(found.get(LAST_ATTEMPT_AT), error.get("lastAttemptAt"))),
-        generation=generation_of(headers),
+        generation=_number(found.get(GENERATION)) or 0,
         problems=(),
     )
-    return _filled_in(dead_letter, topic, problems)
+    missing = [f"{_named(each)} is missing" for each in _EXPECTED if getattr(dead_letter, each) is None]
+    return replace(dead_letter, problems=(*problems, *missing)) if problems or missing else dead_letter
 
 
 def replay_record(dead_letter: DeadLetter) -> OutgoingRecord:
@@ -340,27 +348,8 @@ def _topic_of_stray(replay_topic: str, value: bytes | None, headers: HeaderSeque
     return next((name for name in names if isinstance(name, str) and catalog.topic(name)), replay_topic)
 
 
-def _filled_in(dead_letter: DeadLetter, topic: str | None, problems: list[str]) -> DeadLetter:
-    """Complete what can be concluded, and name what is missing."""
-    origin = dead_letter.origin
-    if dead_letter.event_type is None:
-        where = origin.topic if origin else (topic or "").removesuffix(catalog.DEAD_LETTER_SUFFIX)
-        dead_letter = replace(dead_letter, event_type=where or None)
-    if dead_letter.event_id is None and origin is not None and not dead_letter.at_origin:
-        derived = envelope.derived_event_id(origin.topic, origin.partition, origin.offset)
-        dead_letter = replace(dead_letter, event_id=derived)
-    for name, known in (
-        ("origin", origin),
-        ("event id", dead_letter.event_id),
-        ("group", dead_letter.group),
-        ("reason", dead_letter.reason),
-        ("attempts", dead_letter.attempts),
-        ("error message", dead_letter.error_message),
-        ("time of the failure", dead_letter.last_attempt_at_ms),
-    ):
-        if known is None:
-            problems.append(f"{name} is missing")
-    return replace(dead_letter, problems=tuple(problems))
+def _named(attribute: str) -> str:
+    return "time of the failure" if attribute == "last_attempt_at_ms" else attribute.replace("_", " ")
 
 
 def _object(content: dict[str, Any] | None, name: str) -> dict[str, Any]:

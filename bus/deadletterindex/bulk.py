@@ -9,7 +9,7 @@ from datetime import datetime
 from typing import Any, Final
 
 from django.db import connection
-from django.db.models import Model
+from django.db.models import DateTimeField, Model
 
 Row = Sequence[Any]
 _MOST: Final = 500
@@ -25,25 +25,31 @@ def insert_rows(model: type[Model], names: Sequence[str], rows: Sequence[Row], *
         return
     by_name = {field.attname: field for field in model._meta.concrete_fields}
     others = [field for field in model._meta.concrete_fields if field.attname not in names and not field.primary_key]
-    defaults = [field.get_default() for field in others]
-    fields = [*(by_name[name] for name in names), *others]
+    # A column that isn't named gets NULL without being sent.
+    defaults = {field: default for field in others if (default := field.get_default()) is not None}
+    fields = [*(by_name[name] for name in names), *defaults]
     quote = connection.ops.quote_name
     columns = ", ".join(quote(str(field.column)) for field in fields)
     into = f"INSERT INTO {quote(model._meta.db_table)} ({columns})"
-    complete = [[*row, *defaults] for row in rows]
+    ends = tuple(defaults.values())
     with connection.cursor() as cursor:
         if connection.vendor == "postgresql" and are_new:
             client: Any = cursor.cursor
-            with client.copy(f"COPY {quote(model._meta.db_table)} ({columns}) FROM STDIN") as copy:
-                for row in complete:
-                    copy.write_row(row)
+            into = f"COPY {quote(model._meta.db_table)} ({columns}) FROM STDIN"
+            # Past Django's cursor, so its errors would come as psycopg's own.
+            with connection.wrap_database_errors, client.copy(into) as copy:
+                for row in rows:
+                    copy.write_row((*row, *ends))
         elif connection.vendor == "postgresql":
             arrays = ", ".join(f"%s::{field.db_type(connection)}[]" for field in fields)
-            by_column = [list(column) for column in zip(*complete, strict=True)]
+            by_column = [list(column) for column in zip(*rows, strict=True)]
+            by_column += [[end] * len(rows) for end in ends]
             cursor.execute(f"{into} SELECT * FROM unnest({arrays}) ON CONFLICT DO NOTHING", by_column)
         else:
             marks = ", ".join(["%s"] * len(fields))
-            cursor.executemany(f"{into} VALUES ({marks}) ON CONFLICT DO NOTHING", [_adapted(row) for row in complete])
+            times = [index for index, name in enumerate(names) if isinstance(by_name[name], DateTimeField)]
+            complete = [(*_with_times(row, times), *ends) for row in rows]
+            cursor.executemany(f"{into} VALUES ({marks}) ON CONFLICT DO NOTHING", complete)
 
 
 def reserve_ids(model: type[Model], count: int) -> list[int]:
@@ -142,6 +148,16 @@ def _update(
             f"UPDATE {quote(model._meta.db_table)} AS t SET {', '.join(changes)} FROM {values} WHERE {same}", parameters
         )
         return int(cursor.rowcount)
+
+
+def _with_times(row: Row, times: Sequence[int]) -> Row:
+    """The row with its times as the database takes them."""
+    if not times:
+        return row
+    adapt, adapted = connection.ops.adapt_datetimefield_value, list(row)
+    for index in times:
+        adapted[index] = adapt(adapted[index])
+    return adapted
 
 
 def _adapted(row: Row) -> list[Any]:

@@ -39,10 +39,12 @@ class Counts:
         self._seen: dict[str, tuple[Kind, datetime, datetime]] = {}
         self._marks: dict[str, dict[str, datetime]] = {}
 
-    def seen(self, kind: Kind, at: datetime) -> None:
-        """A failure of this kind happened at `at`; its group is made when it is the first."""
-        _, first, last = self._seen.get(kind.fingerprint, (kind, at, at))
-        self._seen[kind.fingerprint] = kind, min(first, at), max(last, at)
+    def seen(self, kind: Kind, first: datetime, last: datetime) -> None:
+        """A failure of this kind happened first and last then; its group is made when it is the first of its kind."""
+        before = self._seen.get(kind.fingerprint)
+        if before is not None:
+            first, last = min(first, before[1]), max(last, before[2])
+        self._seen[kind.fingerprint] = kind, first, last
 
     def add(self, spot: Spot, status: str, count: int = 1) -> None:
         """So many dead letters more in that status; negative: fewer."""

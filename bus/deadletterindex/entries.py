@@ -8,6 +8,8 @@ from datetime import datetime
 from operator import attrgetter
 from typing import Final
 
+from django.db import IntegrityError, transaction
+
 from bus.deadletterindex.bulk import insert_rows, reserve_ids
 from bus.deadletterindex.counts import Counts, Spot
 from bus.deadletterindex.rows import Entry, Identity, LetterRow, PayloadRow, Place
@@ -61,8 +63,9 @@ class Entries:
             return
         ids = reserve_ids(DeadLetter, len(new))
         for pk, (identity, entry) in zip(ids, new.items(), strict=True):
-            self._known[identity] = Known(pk, entry.letter.cluster, entry.place, _spot(entry.letter), None)
-            self._count(entry)
+            spot = _spot(entry.letter)
+            self._known[identity] = Known(pk, entry.letter.cluster, entry.place, spot, None)
+            self._count(entry, spot)
         letters = [(pk, *_ROW(entry.letter)) for pk, entry in zip(ids, new.values(), strict=True)]
         insert_rows(DeadLetter, ["id", *_COLUMNS], letters, are_new=True)
         names = ["dead_letter_id", *PayloadRow._fields]
@@ -72,13 +75,17 @@ class Entries:
     def _insert_positions(self) -> None:
         names = ["dead_letter_id", "cluster", *Place._fields]
         rows = [(self._known[each.identity].pk, each.letter.cluster, *each.place) for each in self._entries]
-        insert_rows(DeadLetterPosition, names, rows)
+        try:
+            with transaction.atomic():
+                insert_rows(DeadLetterPosition, names, rows, are_new=True)
+        except IntegrityError:
+            # Some were read before.
+            insert_rows(DeadLetterPosition, names, rows)
 
-    def _count(self, entry: Entry) -> None:
+    def _count(self, entry: Entry, spot: Spot) -> None:
         letter = entry.letter
-        self._counts.seen(entry.kind, letter.first_failed_at)
-        self._counts.seen(entry.kind, letter.last_failed_at)
-        self._counts.add(_spot(letter), LetterStatus.OPEN)
+        self._counts.seen(entry.kind, letter.first_failed_at, letter.last_failed_at)
+        self._counts.add(spot, LetterStatus.OPEN)
         if letter.generation:
             self._counts.add_to(letter.fingerprint, "replayed")
             self._counts.add_to(letter.fingerprint, "came_back")
@@ -98,7 +105,7 @@ class Entries:
         if purged_at is None:
             DeadLetterPayload.objects.update_or_create(dead_letter_id=known.pk, defaults=entry.payload._asdict())
         spot = _spot(entry.letter)
-        self._counts.seen(entry.kind, entry.letter.last_failed_at)
+        self._counts.seen(entry.kind, entry.letter.last_failed_at, entry.letter.last_failed_at)
         if known.spot != spot:
             self._counts.add(known.spot, status, -1)
             self._counts.add(spot, status)
@@ -107,9 +114,11 @@ class Entries:
     def _link(self, added: Iterable[Identity]) -> None:
         """Point each generation to the one before, which it stands for from now on."""
         for identity in added:
-            for newer in (identity, identity._replace(generation=identity.generation + 1)):
-                letter = self._known.get(newer)
-                previous = self._known.get(newer._replace(generation=newer.generation - 1))
+            event_id, group, generation = identity
+            # Plain tuples are equal to identities; nearly all of them find nothing.
+            for newer in (generation, generation + 1) if generation else (1,):
+                letter = self._known.get((event_id, group, newer))  # type: ignore[call-overload]
+                previous = self._known.get((event_id, group, newer - 1))  # type: ignore[call-overload]
                 if letter is None or previous is None or letter.previous == previous.pk:
                     continue
                 letter.previous = previous.pk

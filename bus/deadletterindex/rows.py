@@ -14,12 +14,13 @@ from typing import Final, NamedTuple
 import orjson
 
 from bus import catalog, deadletters, envelope
-from bus.deadletterindex.fingerprint import Kind, kind_of
+from bus.deadletterindex.fingerprint import MAX_FRAME, Kind, kind_of
 from bus.errors import EnvelopeError
 from bus.kafka.consumer import Record, headers_of
 
 MAX_KEY: Final = 255
 _MAX_COUNT: Final = 2**31 - 1
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _LATEST: Final = datetime(9999, 1, 1, tzinfo=UTC)
 # PostgreSQL stores no NUL; lone surrogates can't be encoded at all.
 _UNSTORABLE: Final = re.compile("[\x00\ud800-\udfff]")
@@ -94,15 +95,16 @@ def entry_of(record: Record, cluster: str, now: datetime) -> Entry:
     place = Place(record.topic(), record.partition(), record.offset())
     headers = headers_of(record)
     read = deadletters.read(record.value(), record.key(), headers, place.topic)
-    kind = kind_of(storable(read.error_type, 255), storable(read.error_message, 1000), read.stack_trace or "")
-    kind = kind._replace(message=storable(kind.message, 500), frame=storable(kind.frame, 300))
+    message = storable(read.error_message, 1000)
+    kind = kind_of(storable(read.error_type, 255), message, read.stack_trace or "")
+    if (frame := storable(kind.frame, MAX_FRAME)) != kind.frame:
+        kind = kind._replace(frame=frame)
     event_id = read.event_id or envelope.derived_event_id(*place)
-    last_ms = read.last_attempt_at_ms if read.last_attempt_at_ms is not None else record.timestamp()[1]
-    last = _time(last_ms) or now
+    last = _time(record.timestamp()[1] if read.last_attempt_at_ms is None else read.last_attempt_at_ms) or now
     first = _time(read.first_failed_at_ms) or last
     identity = Identity(short_id(event_id), storable(read.group, 249), read.generation)
     letter = LetterRow(
-        **identity._asdict(),
+        *identity,
         topic=storable(place.topic.removesuffix(catalog.DEAD_LETTER_SUFFIX), 249),
         event_type=storable(read.event_type, 249),
         key=key_text(read.key),
@@ -110,7 +112,7 @@ def entry_of(record: Record, cluster: str, now: datetime) -> Entry:
         correlation_id=storable(_correlation(read), 255),
         reason=read.reason or "",
         error_type=kind.error_type,
-        error_message=storable(read.error_message, 1000),
+        error_message=message,
         fingerprint=kind.fingerprint,
         attempts=read.attempts,
         first_failed_at=min(first, last),
@@ -131,7 +133,11 @@ def entry_of(record: Record, cluster: str, now: datetime) -> Entry:
 
 def storable(text: str | None, limit: int) -> str:
     """Text that every database takes, cut to `limit` characters."""
-    return _UNSTORABLE.sub("\ufffd", text or "")[:limit]
+    if not text:
+        return ""
+    if text.isascii() and "\0" not in text:
+        return text[:limit]
+    return _UNSTORABLE.sub("\ufffd", text)[:limit]
 
 
 def short_id(event_id: str) -> str:
@@ -151,12 +157,11 @@ def key_text(key: bytes | None) -> str:
 def pack_headers(headers: deadletters.HeaderSequence) -> bytes:
     """Headers as the payload keeps them."""
     # Each byte as the character of its number: any bytes come back as they were.
-    return orjson.dumps(
-        [
-            (name.encode(errors="replace").decode(), None if value is None else value.decode("latin-1"))
-            for name, value in headers
-        ]
-    )
+    pairs = [(name, None if value is None else value.decode("latin-1")) for name, value in headers]
+    try:
+        return orjson.dumps(pairs)
+    except orjson.JSONEncodeError:  # lone surrogates
+        return orjson.dumps([(name.encode(errors="replace").decode(), value) for name, value in pairs])
 
 
 def unpack_headers(packed: bytes) -> list[tuple[str, bytes | None]]:
@@ -165,7 +170,7 @@ def unpack_headers(packed: bytes) -> list[tuple[str, bytes | None]]:
 
 
 def _correlation(read: deadletters.DeadLetter) -> str | None:
-    found = dict(read.headers).get(envelope.CORRELATION_ID)
+    found = next((value for name, value in reversed(read.headers) if name == envelope.CORRELATION_ID), None)
     if found is not None:
         return found.decode(errors="replace")
     try:
@@ -180,6 +185,6 @@ def _time(at_ms: int | None) -> datetime | None:
     if at_ms is None or at_ms < 0:
         return None
     try:
-        return min(datetime(1970, 1, 1, tzinfo=UTC) + timedelta(milliseconds=at_ms), _LATEST)
+        return min(_EPOCH + timedelta(milliseconds=at_ms), _LATEST)
     except OverflowError:
         return None

@@ -1,0 +1,58 @@
+"""A batch of the index: what is new goes in fast, and what was there is no obstacle to it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from bus.deadletterindex.fingerprint import kind_of
+from bus.models import DeadLetter, DeadLetterPayload, DeadLetterPosition, ErrorGroup, ErrorGroupPlace
+from tests.indexed import index, letter, record
+
+pytestmark = pytest.mark.django_db
+
+
+def test_a_place_that_another_dead_letter_has_keeps_no_new_one_out() -> None:
+    """As after a topic was made anew between two looks, and has grown past where it was read."""
+    index([record(0), record(1)])
+
+    index([replace(record(7), its_offset=0), record(8)])
+
+    assert {each.event_id for each in DeadLetter.objects.all()} == {f"event-{number}" for number in (0, 1, 7, 8)}
+    assert DeadLetterPayload.objects.count() == 4
+    assert sorted(DeadLetterPosition.objects.values_list("offset", flat=True)) == [0, 1, 8]
+
+
+def test_a_record_that_is_read_twice_in_one_batch_counts_once() -> None:
+    index([record(0), replace(record(0), its_offset=9), record(1)])
+
+    assert DeadLetter.objects.count() == 2
+    assert letter(0).dlq_offset == 0
+    assert sorted(DeadLetterPosition.objects.values_list("offset", flat=True)) == [0, 1, 9]
+    assert ErrorGroup.objects.get().open == 2
+
+
+def test_generations_of_one_batch_stand_for_each_other_and_count_where_they_are() -> None:
+    index([record(0), replace(record(0, generation=2), its_offset=2), replace(record(0, generation=1), its_offset=1)])
+
+    found = {each.generation: each for each in DeadLetter.objects.all()}
+    assert [found[each].status for each in range(3)] == ["superseded", "superseded", "open"]
+    assert [found[each].previous_id for each in range(3)] == [None, found[0].pk, found[1].pk]
+    place = ErrorGroupPlace.objects.get()
+    assert (place.open, place.superseded) == (1, 2)
+
+
+def test_whatever_a_foreign_stack_trace_holds_is_stored() -> None:
+    trace = '  File "/app/shop/na\x00me\ud800.py", line 3, in work\n'
+    index([record(0, stack_trace=trace, error_message="a\x00b \ud800")])
+
+    assert letter(0).error_message.startswith("a\ufffdb")
+    assert "\x00" not in ErrorGroup.objects.get().frame
+
+
+def test_a_trace_that_was_seen_before_and_a_very_long_one_are_read_alike() -> None:
+    trace = 'Traceback:\n  File "/app/shop/handlers/billing.py", line 12, in charge\nError: x\n'
+    long = trace + "x" * 20_000
+    assert kind_of("E", "m", trace) == kind_of("E", "m", trace) == kind_of("E", "m", long)
+    assert kind_of("E", "m", trace).frame == "shop/handlers/billing.py:charge"
