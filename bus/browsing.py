@@ -104,7 +104,8 @@ class Browser:
     def _bounds(self, wish: Wish) -> dict[int, tuple[int, int]]:
         found = self._reader.offsets([(wish.topic, p) for p in wish.partitions])
         if not found:
-            raise BrowseError(f"{wish.topic} has none of the partitions {', '.join(map(str, wish.partitions))}")
+            numbers = ", ".join(map(str, wish.partitions))
+            raise BrowseError(f"Kafka has no topic {wish.topic}, or it has none of the partitions {numbers}")
         return {partition: bounds for (_, partition), bounds in found.items()}
 
     def _back(self, wish: Wish, places: Places, deadline: float) -> tuple[list[Record], int, int, Places, list[int]]:

@@ -66,6 +66,7 @@ async def test_bad_input_is_named(
 async def test_a_token_sees_its_own_topics_only(
     api: httpx.AsyncClient, kafka: EmbeddedKafka, callers: dict[str, Caller]
 ) -> None:
+    kafka.create_topic("order.shipped.dlq", 4)
     callers["orders"] = Caller("orders", frozenset({"read"}), ("order.*",))
     callers["publisher"] = Caller("publisher", frozenset({"publish"}))
     orders = {"Authorization": "Bearer orders"}
