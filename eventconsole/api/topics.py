@@ -8,13 +8,14 @@ from datetime import UTC, datetime
 from functools import cache
 from typing import Any, Final
 
+import orjson
 from django.http import HttpRequest, HttpResponse
 from ninja import Path, Query, Router
 
 from bus import catalog, conf
 from bus.browsing import BrowseError, Browser, Look, Wish
-from bus.envelope import EVENT_ID
-from bus.errors import BrokerUnavailableError
+from bus.envelope import EVENT_ID, decode
+from bus.errors import BrokerUnavailableError, EnvelopeError
 from bus.kafka.consumer import Record, headers_of
 from bus.kafka.reader import RecordReader
 from bus.models import TopicState
@@ -34,6 +35,7 @@ ANSWER_SECONDS: Final = 8.0
 #: Characters of a value that a list shows; the record's own address has all of it.
 SHOWN: Final = 400
 _MOST_SHOWN_KEY: Final = 200
+_MOST_DECODED: Final = 64 * 1024
 
 _REFUSALS = dict.fromkeys((401, 403, 404, 422, 503), bodies.ProblemDocument)
 _mine = threading.local()
@@ -121,6 +123,7 @@ def row(record: Record) -> dict[str, Any]:
     headers = headers_of(record)
     event_id = dict(headers).get(EVENT_ID)
     text = None if value is None else value[: SHOWN * 4].decode(errors="replace")
+    data = _data(value)
     return {
         "partition": record.partition(),
         "offset": record.offset(),
@@ -130,8 +133,19 @@ def row(record: Record) -> dict[str, Any]:
         "headers": len(headers),
         "size": len(value or b""),
         "value": None if text is None else text[:SHOWN],
-        "isCut": value is not None and (len(value) > SHOWN * 4 or len(text or "") > SHOWN),
+        "data": None if data is None else data[:SHOWN],
+        "isCut": len(data or text or "") > SHOWN or (value is not None and len(value) > SHOWN * 4),
     }
+
+
+def _data(value: bytes | None) -> str | None:
+    """What an event says, without its metadata; None for what isn't one of our events, or is too long to take apart."""
+    if value is None or len(value) > _MOST_DECODED:
+        return None
+    try:
+        return orjson.dumps(decode(value).data).decode()
+    except (EnvelopeError, TypeError):
+        return None
 
 
 def effort(look: Look) -> dict[str, Any]:

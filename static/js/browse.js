@@ -35,8 +35,8 @@ function add(record) {
   place.append(open);
   const written = cell(row, "Written", ago(record.timestampMs), "nowrap");
   written.title = exact(record.timestampMs);
-  cell(row, "Key", record.key ?? "none", record.key === null ? "muted" : "foreign mono");
-  const event = cell(row, "Event", record.eventId ? "" : "–");
+  cell(row, "Key", record.key ?? "none", record.key === null ? "muted" : "foreign mono cut narrow");
+  const event = cell(row, "Event", record.eventId ? "" : "–", "nowrap");
   if (record.eventId) {
     const link = document.createElement("a");
     link.href = `/events/${encodeURIComponent(record.eventId)}`;
@@ -45,7 +45,8 @@ function add(record) {
     link.title = record.eventId;
     event.append(link);
   }
-  cell(row, "Value", record.value === null ? "none" : `${record.value.slice(0, 160)}${record.isCut || record.value.length > 160 ? " …" : ""}`, "mono foreign");
+  const text = record.data ?? record.value;
+  cell(row, "Value", text === null ? "none" : `${text}${record.isCut ? " …" : ""}`, text === null ? "muted" : "mono foreign cut");
   cell(row, "Size", size(record.size), "number");
 }
 

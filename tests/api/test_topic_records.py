@@ -45,6 +45,14 @@ async def test_records_come_with_their_place_and_the_effort(api: httpx.AsyncClie
     assert rest["next"] is None
 
 
+async def test_an_event_is_shown_by_what_it_says(api: httpx.AsyncClient, kafka: EmbeddedKafka) -> None:
+    event = b'{"metadata": {"eventId": "e-2"}, "data": {"orderId": 7}}'
+    produce(kafka.bootstrap, "order.delivered", [event, b"\xff\x00", b"[1]", None], partition=0)
+    rows = (await api.get(url("order.delivered"), params={"start": "oldest"})).json()["data"]
+    assert [row["data"] for row in rows] == ['{"orderId":7}', None, None, None]
+    assert [row["value"] for row in rows][1:] == ["\ufffd\x00", "[1]", None]
+
+
 @pytest.mark.parametrize(
     ("query", "words"),
     [
