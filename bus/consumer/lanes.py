@@ -16,7 +16,7 @@ One thread owns a `Lanes`; there are no locks. Times are seconds of any one cloc
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Hashable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from heapq import heappop, heappush
 from typing import Generic, cast
 
@@ -44,6 +44,7 @@ class Lanes(Generic[W]):
         self._waiting = 0
         self._parked = 0
         self._out = 0
+        self._is_held: Callable[[W], bool] | None = None
 
     @property
     def waiting(self) -> int:
@@ -83,6 +84,22 @@ class Lanes(Generic[W]):
         """Events of a partition that wait for their turn."""
         home = self._homes.get(source)
         return home.queued() if home else iter(())
+
+    def hold_back(self, is_held: Callable[[W], bool] | None) -> None:
+        """From now on `take` gives nothing out that begins with such an event; with None, everything again.
+
+        All events of a lane are held back together, and all loose ones of a partition: `is_held` mustn't tell them
+        apart.
+        """
+        self._is_held = is_held
+        for home in self._homes.values():
+            home.ready.extend(home.held_back)
+            home.due.extend(home.held_due)
+            home.held_back.clear()
+            home.held_due.clear()
+            if home.due:
+                home.due_since = float("-inf")
+            self._list(home)
 
     def add(self, works: Iterable[W]) -> None:
         """Append events to their lanes, in the order given."""
@@ -267,13 +284,20 @@ class Lanes(Generic[W]):
     def _take_from(self, home: Home[W], quantum: int, limit: int, runs: list[Run[W]]) -> int:
         """Give out runs of one partition until `quantum` events are reached, never more than `limit`."""
         given = 0
+        is_held = self._is_held
         while home.due and given < quantum and given < limit:
+            if is_held is not None and is_held(home.due[0].work):
+                home.held_due.append(self._next_of_due(home))
+                continue
             runs.append(self._run_of_due(home))
             given += 1
         were_parked = given
         ready, lanes = home.ready, home.lanes
         while ready and given < quantum and given < limit:
             key = ready.popleft()
+            if is_held is not None and is_held(home.first_of(key)):
+                home.held_back.append(key)
+                continue
             if key is LOOSE:
                 works = self._pop(home.loose, min(limit - given, -(-len(home.loose) // self._spread)))
                 if home.loose:
@@ -295,9 +319,7 @@ class Lanes(Generic[W]):
         return given
 
     def _run_of_due(self, home: Home[W]) -> Run[W]:
-        parked = home.due.popleft()
-        if not home.due:
-            home.due_since = float("inf")
+        parked = self._next_of_due(home)
         home.parked.remove(parked)
         self._parked -= 1
         if parked.lane is not None:
@@ -305,6 +327,12 @@ class Lanes(Generic[W]):
             assert isinstance(lane, Lane)
             lane.parked = None
         return Run([parked.work], parked.lane, home)
+
+    def _next_of_due(self, home: Home[W]) -> Parked[W]:
+        parked = home.due.popleft()
+        if not home.due:
+            home.due_since = float("inf")
+        return parked
 
     def _pop(self, queue: deque[W], most: int) -> list[W]:
         return [queue.popleft() for _ in range(min(most, len(queue), self.run_limit))]

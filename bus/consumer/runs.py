@@ -92,6 +92,9 @@ class Home(Generic[W]):
         self.parked: set[Parked[W]] = set()
         self.due: deque[Parked[W]] = deque()
         self.due_since = float("inf")
+        # What `take` came across and must not give out for now.
+        self.held_back: list[Hashable] = []
+        self.held_due: list[Parked[W]] = []
         self.listed = False  # whether it stands in Lanes._turn
         self.held_events = 0
         self.held_bytes = 0
@@ -99,7 +102,7 @@ class Home(Generic[W]):
 
     def queued(self) -> Iterator[W]:
         """Events that wait for their turn, each lane in order."""
-        yield from (parked.work for parked in self.due)
+        yield from (parked.work for parked in (*self.due, *self.held_due))
         for entry in self.lanes.values():
             if isinstance(entry, Lane):
                 yield from entry.queue
@@ -107,13 +110,18 @@ class Home(Generic[W]):
                 yield cast(W, entry)
         yield from self.loose
 
+    def first_of(self, key: Hashable) -> W:
+        """The next event of a lane that is ready, or of the loose ones."""
+        entry = self.loose[0] if key is LOOSE else self.lanes[key]
+        return entry.queue[0] if isinstance(entry, Lane) else cast(W, entry)
+
     def empty(self, busy: Iterable[Hashable]) -> None:
         """Forget all events; only lanes whose run is out stay."""
         for parked in self.parked:
             parked.live = False
         self.epoch += 1
         self.lanes = dict.fromkeys(busy, BUSY)
-        for queue in (self.ready, self.loose, self.due):
+        for queue in (self.ready, self.loose, self.due, self.held_back, self.held_due):
             queue.clear()
         self.parked.clear()
         self.due_since = float("inf")

@@ -46,6 +46,12 @@ class Worker(RuleBasedStateMachine):
         self.loose_until: dict[Item, float] = {}
         self.runs: list[Run[Item]] = []
         self.stale: list[Run[Item]] = []
+        self.held: frozenset[Hashable] = frozenset()
+
+    @rule(held=st.frozensets(st.sampled_from([None, "a", "b", "c"]), max_size=3))
+    def hold_back(self, held: frozenset[Hashable]) -> None:
+        self.held = held
+        self.lanes.hold_back((lambda work: work.lane in held) if held else None)
 
     @rule(arrivals=st.lists(st.tuples(st.sampled_from([P0, P1]), st.sampled_from([None, "a", "b", "c"])), max_size=12))
     def add(self, arrivals: list[tuple[Source, str | None]]) -> None:
@@ -70,6 +76,7 @@ class Worker(RuleBasedStateMachine):
 
     def _given(self, run: Run[Item]) -> None:
         assert 1 <= len(run.works) <= 3
+        assert run.lane not in self.held
         if run.lane is None:
             for work in run.works:
                 self.loose[run.source].remove(work)
@@ -141,6 +148,27 @@ class Worker(RuleBasedStateMachine):
         else:
             self.lanes.park(run, run.works, self.now)
 
+    def _free(self) -> set[tuple[Source, Hashable]]:
+        """Lanes that have something to give out, whatever the time is."""
+        out = {(run.source, run.lane) for run in self.runs + self.stale if run.lane is not None}
+        keyed = {place for place, key in self.keys.items() if key.queue and place not in out}
+        loose: set[tuple[Source, Hashable]] = {(source, None) for source, works in self.loose.items() if works}
+        return {place for place in keyed | loose if place[1] not in self.held}
+
+    @rule()
+    def what_is_not_held_back_is_given_out(self) -> None:
+        """In its time, and all of it; then there is nothing to come back for."""
+        self.now += 100
+        for _ in range(100):
+            runs = self.lanes.take(5, self.now)
+            if not runs:
+                break
+            for run in runs:
+                self._given(run)
+                self.lanes.finish(run)
+        assert not self._free()
+        assert not self.lanes.has_ready
+
     def _parked(self) -> list[float]:
         return [key.until for key in self.keys.values() if key.until is not None] + list(self.loose_until.values())
 
@@ -161,7 +189,10 @@ class Worker(RuleBasedStateMachine):
     def the_next_due_is_the_earliest_parked_one(self) -> None:
         due = self.lanes.next_due()
         earliest = min(self._parked(), default=None)
-        if earliest is None or earliest > self.now:
+        if self.held:
+            # What is held back is asked for once, when it is due, and then no more.
+            assert due is None or earliest is None or due >= earliest or due == float("-inf")
+        elif earliest is None or earliest > self.now:
             assert due == earliest
         else:
             assert due is not None
@@ -169,6 +200,7 @@ class Worker(RuleBasedStateMachine):
 
     def teardown(self) -> None:
         """Nothing is lost: when all runs end and time passes, everything comes out."""
+        self.hold_back(frozenset())
         for run in self.runs + self.stale:
             self.lanes.finish(run)
         self.runs, self.stale, self.now = [], [], self.now + 100
