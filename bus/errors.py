@@ -7,6 +7,7 @@
     │   └── EventTooLargeError
     ├── EnvelopeError             a record that can't be read as an event
     ├── EventIdConflictError      the eventId was published on another topic
+    ├── EpochChangedError         the group was told to handle events again while this worker ran; start it anew
     ├── PublishInFlightError      the same eventId is being published by somebody else just now
     ├── PublishError              the event isn't known to be in Kafka; carries the eventId to send again with
     │   ├── PublishUnknownError   no answer in time: it may have arrived
@@ -65,6 +66,13 @@ class EventIdConflictError(BusError):
         self.event_id = event_id
         self.topic = topic
         self.other_topic = other_topic
+
+
+class EpochChangedError(BusError):
+    """The group is in another epoch by now: what this worker has in hand belongs to the old one. Start it anew."""
+
+    def __init__(self, group: str, epoch: int, now: int) -> None:
+        super().__init__(f"{group} is in epoch {now} and this worker began in {epoch}; it stops, start it anew")
 
 
 class PublishInFlightError(BusError):

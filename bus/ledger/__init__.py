@@ -35,6 +35,7 @@ from bus import conf
 from bus.errors import LedgerUnavailableError
 from bus.ledger.fitness import problems
 from bus.ledger.functions import HASH_TAGS, Call, Functions, connect, hash_tag
+from bus.ledger.mirror import Epochs, Mirror
 from bus.ledger.records import (
     Answer,
     Attempt,
@@ -98,6 +99,8 @@ class Ledger:
         self._active_ms = self.settings.failed_seconds * 1000
         self._done_ms = self.settings.dedup_seconds * 1000
         self._lease_ms = int(self.settings.lease_seconds * 1000)
+        self.mirror = Mirror(self._functions, self.prefix)
+        self.epochs = Epochs(self.mirror)
 
     @property
     def client(self) -> Any:
@@ -200,9 +203,10 @@ class Ledger:
     # -- asking -----------------------------------------------------------------------------------------------------
 
     def status(self, event_id: str, groups: Iterable[str]) -> EventStatus | None:
-        """What became of the event in these groups; None when nothing is known of it."""
+        """What became of the event in these groups, in the epoch of each; None when nothing is known of it."""
         names = list(groups)
-        keys = [self._publish_key(event_id), *(self._group_key(name, event_id) for name in names)]
+        known_as = [self.epochs.name(name) for name in names]
+        keys = [self._publish_key(event_id), *(self._group_key(name, event_id) for name in known_as)]
         first, *values = self._functions.guard(lambda: self.client.mget(keys))
         published = publish_record(first)
         found = tuple(group_status(name, value) for name, value in zip(names, values, strict=True) if value)

@@ -9,13 +9,14 @@ from bus.ledger.records import GroupStatus, group_status
 
 
 def group_statuses(ledger: Ledger, events: Sequence[tuple[str, str]]) -> list[GroupStatus | None]:
-    """What became of each (event id, group), None when nothing is known; one round trip, on a cluster one per slot.
+    """What became of each (event id, group) in the group's epoch, None when nothing is known.
 
+    One round trip, on a cluster one per slot, and one more about once a second.
     Raises LedgerUnavailableError.
     """
     if not events:
         return []
-    keys = [ledger._group_key(group, event_id) for event_id, group in events]
+    keys = [ledger._group_key(ledger.epochs.name(group), event_id) for event_id, group in events]
     functions = ledger._functions
     values = functions.guard(
         lambda: ledger.client.mget_nonatomic(keys) if functions.is_cluster else ledger.client.mget(keys)

@@ -7,6 +7,7 @@ are people's, and are only here.
 from __future__ import annotations
 
 from bus.models.audit import AuditEntry, AuditSubject, Lease
+from bus.models.control import GroupEpoch, GroupPause, SteeringVersion
 from bus.models.deadletters import (
     DeadLetter,
     DeadLetterPayload,
@@ -29,6 +30,8 @@ __all__ = [
     "DeadLetterPosition",
     "ErrorGroup",
     "ErrorGroupPlace",
+    "GroupEpoch",
+    "GroupPause",
     "GroupState",
     "InboxEntry",
     "IndexPosition",
@@ -39,5 +42,6 @@ __all__ = [
     "ReplayEdit",
     "ReplayItem",
     "Sample",
+    "SteeringVersion",
     "TopicState",
 ]

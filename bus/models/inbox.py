@@ -11,7 +11,7 @@ class InboxEntry(models.Model):
     Kept as long as the event can come back: as long as its topic and dead letters are kept.
     """
 
-    group = models.CharField(max_length=200)
+    group = models.CharField(max_length=220, help_text="With its epoch, as group@2, in another than the first.")
     event_id = models.CharField(max_length=128)
     generation = models.PositiveIntegerField(default=0)
     handled_at = models.DateTimeField(auto_now_add=True, db_index=True)

@@ -20,6 +20,7 @@ LAYERS = (
         "bus.audit",
         "bus.browsing",
         "bus.consumer",
+        "bus.control",
         "bus.deadletterindex",
         "bus.history",
         "bus.lag",
