@@ -89,6 +89,8 @@ class GroupPresence:
     oldest_topic: str = ""
     oldest_ms: dict[str, int] = field(default_factory=dict)
     waits: dict[str, Wait] = field(default_factory=dict)
+    paused: tuple[str, ...] = ()
+    """Topics that are paused; "" is the whole group."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -198,7 +200,8 @@ def _entry(stored: bytes) -> WorkerPresence | None:
 
 def _group(value: dict[str, Any]) -> GroupPresence:
     waits = {name: Wait(**_known(Wait, wait)) for name, wait in value.get("waits", {}).items()}
-    return GroupPresence(**{**_known(GroupPresence, value), "waits": waits})
+    paused = tuple(value.get("paused", ()))
+    return GroupPresence(**{**_known(GroupPresence, value), "waits": waits, "paused": paused})
 
 
 def _known(kind: type[GroupPresence | WorkerPresence | Wait], value: dict[str, Any]) -> dict[str, Any]:

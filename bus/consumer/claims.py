@@ -39,7 +39,8 @@ class Claims:
         recorder: Recorder,
     ) -> None:
         self.lanes: Lanes[Work] = Lanes(spread=concurrency)
-        self._group = executor.group
+        #: The group's name in the ledger.
+        self.group = executor.group
         self._executor = executor
         self._progress = progress
         self._exchange = exchange
@@ -51,7 +52,7 @@ class Claims:
 
     def ask(self, room: int, longest_run: int, now: float) -> list[Claim]:
         """Take up to `room` events out of their lanes; `answered` takes the answers, in the same order."""
-        claimed, group, asked = self._claimed, self._group, self._asked
+        claimed, group, asked = self._claimed, self.group, self._asked
         self.lanes.run_limit = longest_run
         self._runs = self.lanes.take(room, now) if room else []
         for run in self._runs:
@@ -71,7 +72,7 @@ class Claims:
 
     def mark(self, work: Work) -> Claim:
         """The claim that marks a suspect as running alone."""
-        return Claim(work.event_id, self._group, work.topic, work.generation, True)
+        return Claim(work.event_id, self.group, work.topic, work.generation, True)
 
     def forget(self, work: Work) -> None:
         """The event is settled or given back."""

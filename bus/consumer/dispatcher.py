@@ -32,6 +32,7 @@ from bus.consumer.survey import Sight, Surveyor
 from bus.consumer.work import Work
 from bus.kafka.consumer import Partition
 from bus.ledger import Answer, Ledger, Status, Verdict
+from bus.ledger.mirror import Pause, ledger_name
 
 _LONGEST_REST = 0.5
 # While jobs are held back the other groups of the process are asked this often whether they are silent yet.
@@ -74,7 +75,7 @@ class Dispatcher:
         goes_on = settings.on_redis_down == "process"
         self._exchange = Exchange(ledger, group, f"{worker}/{group}", goes_on_without=goes_on, clock=clock)
         self._solitude = Solitude(pool.gate)
-        executor = Executor(group, worker, settings.crash_limit, recorder.begins)
+        self._executor = executor = Executor(group, worker, settings.crash_limit, recorder.begins)
         self._claims = Claims(executor, pool.concurrency, self._progress, self._exchange, self._job_done, recorder)
         burial = Burial(group, sender, settings.max_dead_letter_bytes, clock=clock, wake=self._wake.set)
         self._conclusion = Conclusion(self._claims, self._exchange, burial, self._journal, self.pace, recorder, clock)
@@ -88,6 +89,7 @@ class Dispatcher:
         self._done: deque[Job] = deque()
         self._revocations: list[Revocation] = []
         self._draining = self._ended = False
+        self._pause = Pause()
         self._thread = threading.Thread(target=self._live, name=f"bus-dispatcher-{group}", daemon=True)
 
     # -- called by the poll thread ----------------------------------------------------------------------------------
@@ -95,6 +97,15 @@ class Dispatcher:
     def start(self) -> None:
         """Start the thread."""
         self._thread.start()
+
+    def enter_epoch(self, number: int) -> None:
+        """What the ledger and the inbox know of the group's events; before `start` only."""
+        name = ledger_name(self.group, number)
+        self._claims.group = self._exchange.group = self._executor.known_as = name
+
+    def pause(self, pause: Pause) -> None:
+        """What runs finishes; nothing that the pause covers is started until another one is given."""
+        self._command(lambda: self._obey(pause))
 
     def take_in(self, works: Sequence[Work]) -> None:
         """Events that were read, in the order of their partitions."""
@@ -214,6 +225,8 @@ class Dispatcher:
         reply = self._exchange.perform()
         if reply is not None:
             self._apply(reply)
+        if self._pause:
+            self._call_off(self._is_paused)
         self._submit()
         self._pool.keep_up()
         self._exchange.beat(self.settings.lease_seconds / 3)
@@ -239,11 +252,22 @@ class Dispatcher:
         return self._claims.lanes.has_ready and self._room() > 0
 
     def _room(self) -> int:
-        if self._draining or self._held or self._solitude.is_wanted or self._exchange.is_behind:
+        if self._draining or self._pause.whole or self._held or self._solitude.is_wanted or self._exchange.is_behind:
             return 0
         # What hangs, or can't be written as a dead letter, must not use up the room of all the others.
         hopeless = self._stuck + self._conclusion.held_up
         return self.pace.room(self._claims.lanes.out - hopeless, len(self._jobs) - self._stuck)
+
+    # -- pausing ----------------------------------------------------------------------------------------------------
+
+    def _obey(self, pause: Pause) -> None:
+        self._pause = pause
+        self._claims.lanes.hold_back((lambda work: work.topic in pause.topics) if pause.topics else None)
+        # At once: an answer on its way may let a suspect begin that is being marked.
+        self._call_off(self._is_paused)
+
+    def _is_paused(self, job: Job) -> bool:
+        return bool(job.works) and self._pause.covers(job.works[0].topic)
 
     # -- taking in and letting go -----------------------------------------------------------------------------------
 

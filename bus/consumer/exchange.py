@@ -53,7 +53,8 @@ class Exchange:
         self, ledger: Ledger, group: str, lease: str, *, goes_on_without: bool, clock: Callable[[], float]
     ) -> None:
         self.lease = lease
-        self._group = group
+        #: The group's name in the ledger.
+        self.group = group
         self._ledger = ledger
         self._goes_on_without = goes_on_without
         self._clock = clock
@@ -105,7 +106,7 @@ class Exchange:
         self._queue(work, work.answer.number, None)
 
     def _queue(self, work: Work, number: int, status: Status | None, *rest: Any) -> None:
-        settlement = Settlement(work.event_id, self._group, work.topic, work.generation, number, status, *rest)
+        settlement = Settlement(work.event_id, self.group, work.topic, work.generation, number, status, *rest)
         self._waiting.append((work, settlement))
         if self._goes_on_without:
             self._remember(settlement)

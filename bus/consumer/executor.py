@@ -83,6 +83,8 @@ class Executor:
         clock: Callable[[], float] = time.perf_counter,
     ) -> None:
         self.group = group
+        #: The group's name in the inbox.
+        self.known_as = group
         self.worker = worker
         self.crash_limit = crash_limit
         self._begins = begins
@@ -143,7 +145,7 @@ class Executor:
             if handler is not None and handler.exactly_once:
                 # It may have died after its commit: then it is done, and no dead letter.
                 try:
-                    if inbox.is_handled(self.group, work.event_id, work.generation):
+                    if inbox.is_handled(self.known_as, work.event_id, work.generation):
                         return Outcome(Result.HANDLED, Attempt(at_ms, 0, self.worker))
                 except UnavailableError as outage:
                     return Outcome(Result.OUTAGE, seconds=OUTAGE_SECONDS, error=outage)
@@ -177,7 +179,7 @@ class Executor:
             else:
                 _refuse_awaitable(handler, handler.function(event.data, event.metadata))
 
-        inbox.handle_once(self.group, work.event_id, work.generation, handle)
+        inbox.handle_once(self.known_as, work.event_id, work.generation, handle)
 
     def _failed(self, work: Work, handler: Handler, error: BaseException, at_ms: int, began: float) -> Outcome:
         duration = int((self._clock() - began) * 1000)
@@ -186,7 +188,7 @@ class Executor:
         try:
             if _is_outage(error):
                 return Outcome(Result.OUTAGE, seconds=OUTAGE_SECONDS, error=error)
-            if handler.exactly_once and inbox.is_handled(self.group, work.event_id, work.generation):
+            if handler.exactly_once and inbox.is_handled(self.known_as, work.event_id, work.generation):
                 # The commit went through and only its answer was lost.
                 return Outcome(Result.HANDLED, Attempt(at_ms, duration, self.worker))
         except UnavailableError as outage:

@@ -18,6 +18,7 @@ from bus.consumer.dispatcher import Dispatcher
 from bus.consumer.work import Decoder
 from bus.handlers import Handler
 from bus.kafka.consumer import OnPartitions, Partition, Record
+from bus.ledger.mirror import Pause
 
 log = logging.getLogger("bus.consumer")
 
@@ -71,13 +72,25 @@ class Runner:
         self._sleep = sleep
         self._stopping = threading.Event()
         self._assigned: set[Partition] = set()
-        self._paused: set[Partition] = set()
+        self._paused: set[Partition] = set()  # their window is full
+        self._steered: set[Partition] = set()  # somebody paused them
+        self._pause = Pause()
         self._committed: dict[Partition, int] = {}
         self._commit_at = self._commit_all_at = 0.0
 
     def stop(self) -> None:
         """Finish what runs, commit, leave the group. Returns at once; may be called from a signal handler."""
         self._stopping.set()
+
+    def pause(self, pause: Pause) -> None:
+        """Read and start nothing that the pause covers, until another one is given. Called by any thread."""
+        self._pause = pause
+        self.dispatcher.pause(pause)
+
+    @property
+    def paused(self) -> Pause:
+        """What is paused."""
+        return self._pause
 
     def assigned(self) -> list[Partition]:
         """The partitions that are ours; a snapshot."""
@@ -130,6 +143,7 @@ class Runner:
             self._sleep(0.001)
 
     def _regulate(self) -> None:
+        self._steer()
         full = self._full()
         if full - self._paused:
             deadline = self._clock() + _CATCH_UP_SECONDS
@@ -141,8 +155,19 @@ class Runner:
                 self._paused |= fresh
         room = {each for each in self._paused if self._is_half_empty(each)}
         if room:
-            self._source.resume(room)
             self._paused -= room
+            if room := room - self._steered:
+                self._source.resume(room)
+
+    def _steer(self) -> None:
+        pause = self._pause
+        # Of the replay topic only all is paused here: it may hold events of other topics, too.
+        steered = {each for each in self._assigned if pause.covers(each[0])}
+        if fresh := steered - self._steered:
+            self._source.pause(fresh)
+        freed, self._steered = self._steered & self._assigned - steered, steered
+        if freed := freed - self._paused:
+            self._source.resume(freed)
 
     def _full(self) -> set[Partition]:
         settings, held = self.settings, self.dispatcher.held
@@ -175,6 +200,7 @@ class Runner:
         # One that was paused when it was taken away comes back paused.
         self._source.resume(partitions)
         self._paused.difference_update(partitions)
+        self._steered.difference_update(partitions)  # paused again before the next poll
         self.dispatcher.assign(partitions)
         self.joined.set()
 
@@ -197,6 +223,7 @@ class Runner:
             self._source.commit(offsets, wait=True)
         self._assigned.difference_update(partitions)
         self._paused.difference_update(partitions)
+        self._steered.difference_update(partitions)
         for each in partitions:
             self._committed.pop(each, None)
 

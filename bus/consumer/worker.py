@@ -21,10 +21,12 @@ from bus.consumer.dispatcher import Dispatcher
 from bus.consumer.pool import Pool
 from bus.consumer.recorder import Recorder
 from bus.consumer.runner import RecordSource, Runner
-from bus.errors import BrokerUnavailableError, BusError, ConfigurationError, LedgerUnavailableError
+from bus.control.watch import Watch
+from bus.errors import BrokerUnavailableError, BusError, ConfigurationError, EpochChangedError, LedgerUnavailableError
 from bus.handlers import Handler, registry
 from bus.kafka.consumer import RecordConsumer
 from bus.ledger import Ledger
+from bus.ledger.mirror import Pause, Steering
 from bus.presence import GroupPresence, Presence, Wait, Why, WorkerPresence
 
 log = logging.getLogger("bus.consumer")
@@ -72,6 +74,8 @@ class Worker:
         self.pool = Pool(self.settings.concurrency)
         self.presence = Presence(self.ledger)
         self.activity = ActivityLog(self.ledger, self.name, wall_clock=wall_clock)
+        self._watch_steering = Watch(self.ledger.mirror)
+        self._steering = Steering()
         self._sender = sender
         self._wall_clock = wall_clock
         self._started_at = wall_clock()
@@ -116,12 +120,29 @@ class Worker:
         log.info("worker_started", extra={"worker": self.name, "groups": [each.group for each in self.runners]})
         self._bury_the_dead()
         errors: list[BaseException] = []
+        self._say_alive()
+        if self._learn_steering():
+            self._run_groups(errors)
+        self.activity.close()
+        self._say_goodbye()
+        log.info("worker_stopped", extra={"worker": self.name})
+        if errors:
+            raise errors[0]
+
+    def _run_groups(self, errors: list[BaseException]) -> None:
         threads = [
             threading.Thread(target=self._run_group, args=(each, errors), name=f"bus-poll-{each.group}")
             for each in self.runners
         ]
         for thread in threads:
             thread.start()
+        steering = threading.Thread(
+            target=self._watch_steering.follow,
+            args=(self._stopping, self._steering, lambda found: self._obey(found, errors)),
+            name="bus-steering",
+            daemon=True,  # it may wait for Redis
+        )
+        steering.start()
         try:
             self._watch(errors)
         finally:
@@ -130,11 +151,32 @@ class Worker:
                 runner.stop()
             for thread in threads:
                 thread.join()
-        self.activity.close()
-        self._say_goodbye()
-        log.info("worker_stopped", extra={"worker": self.name})
-        if errors:
-            raise errors[0]
+
+    # -- steering ---------------------------------------------------------------------------------------------------
+
+    def _learn_steering(self) -> bool:
+        """Whether the groups may begin: the worker knows what is paused, and in which epoch each group is."""
+        found = self._watch_steering.learn(self._stopping)
+        if found is None:
+            return False
+        self._steering = found
+        for runner in self.runners:
+            runner.dispatcher.enter_epoch(found.epoch(runner.group))
+            _pause(runner, found.pause(runner.group))
+        return True
+
+    def _obey(self, found: Steering, errors: list[BaseException]) -> None:
+        for runner in self.runners:
+            began, now = self._steering.epoch(runner.group), found.epoch(runner.group)
+            if now != began:
+                # What is in hand is known to the ledger under the name of the old epoch.
+                _pause(runner, Pause(whole=True))
+                errors.append(EpochChangedError(runner.group, began, now))
+                self.stop()
+            elif (pause := found.pause(runner.group)) != runner.paused:
+                _pause(runner, pause)
+
+    # -- signs of life ----------------------------------------------------------------------------------------------
 
     def _watch(self, errors: list[BaseException]) -> None:
         next_burial = time.monotonic() + self.settings.lease_seconds / 2
@@ -200,6 +242,13 @@ class Worker:
         )
 
 
+def _pause(runner: Runner, pause: Pause) -> None:
+    if pause or runner.paused:
+        what = "all of it" if pause.whole else ", ".join(sorted(pause.topics))
+        log.info(f"group_paused {what}" if pause else "group_resumed", extra={"group": runner.group})
+    runner.pause(pause)
+
+
 def _describe_group(runner: Runner, now: float) -> GroupPresence:
     dispatcher = runner.dispatcher
     running = dispatcher.running()
@@ -210,6 +259,9 @@ def _describe_group(runner: Runner, now: float) -> GroupPresence:
     full = Wait(Why.WINDOW, "so many events are in hand that no more are read")
     waits = {name: full for each in runner.full() if (name := assigned.get(each))}
     waits |= {name: sight.wait for name, sight in sights.items() if sight.wait}
+    pause = runner.paused
+    paused = Wait(Why.PAUSED, "the group is paused" if pause.whole else "this topic of the group is paused")
+    waits |= {name: paused for each, name in assigned.items() if pause.covers(each[0])}
     return GroupPresence(
         group=runner.group,
         partitions={name: dispatcher.held(each)[0] for each, name in assigned.items()},
@@ -222,4 +274,5 @@ def _describe_group(runner: Runner, now: float) -> GroupPresence:
         oldest_topic=its_work.topic if its_work else "",
         oldest_ms={name: sight.oldest_ms for name, sight in sights.items() if sight.oldest_ms},
         waits=waits,
+        paused=("",) if pause.whole else tuple(sorted(pause.topics)),
     )

@@ -53,6 +53,8 @@ def bus(topic: str, events: int, group: str) -> float:
     from bus.consumer.worker import Worker, quiet_garbage_collector
     from bus.handlers import Handler
     from bus.kafka.producer import RecordProducer
+    from bus.ledger import Ledger
+    from bus.ledger.mirror import Steering
 
     catalog.add_topic(topic, "benchmark")
     catalog.add_group(group, "benchmark")
@@ -68,6 +70,8 @@ def bus(topic: str, events: int, group: str) -> float:
         if number == events:
             done.set()
 
+    # Without a database: the worker needn't ask it what is paused.
+    Ledger().mirror.write(Steering())
     sender = RecordProducer(settings)
     worker = Worker({group: {topic: Handler(group, (topic,), count)}}, sender=sender, settings=settings)
     quiet_garbage_collector()

@@ -1,8 +1,8 @@
 """Two workers of a group on two partitions, and everything that can happen to them, in an order that a seed decides.
 
 The world sees every handler begin and end. So it can say what must never be: an event that runs again, or beside
-itself, or before an earlier one of its key; company for a suspect; a commit that passes an event in hand; and, when
-everything has calmed down, an event that is left over.
+itself, or before an earlier one of its key, or while it is paused; company for a suspect; a commit that passes an event
+in hand; and, when everything has calmed down, an event that is left over.
 """
 
 from __future__ import annotations
@@ -15,7 +15,8 @@ from bus.consumer.work import Work
 from bus.errors import PermanentError, PublishUnknownError
 from bus.kafka.consumer import Partition
 from bus.ledger import Status
-from tests.unit.dispatch_stage import GROUP, P0, P1, MemoryLedger, Stage, Time, stage
+from bus.ledger.mirror import Pause
+from tests.unit.dispatch_stage import GROUP, P0, P1, TOPIC, MemoryLedger, Stage, Time, stage
 
 PARTITIONS = (P0, P1)
 LONGEST_OUTAGE = 15.0  # shorter than the lease
@@ -44,6 +45,7 @@ class World:
         self.dead: set[str] = set()
         self.uncertain: set[str] = set()  # a worker died before it could say that they are done
         self.away_since = 0.0
+        self.paused = Pause()
         for _ in PARTITIONS:
             self.hire()
         for partition in PARTITIONS:
@@ -62,6 +64,7 @@ class World:
             stuck_seconds=self.random.choice([3, 60]),
         )
         worker.release(P0)
+        worker.dispatcher.pause(self.paused)
         self.workers[number], self.answered[number] = worker, 0
 
     def dismiss(self, number: int) -> None:
@@ -215,6 +218,17 @@ class World:
         self.ledger.is_away = not self.ledger.is_away
         self.away_since = self.clock.now
 
+    def steer(self) -> None:
+        """Somebody pauses the group or its topic, or resumes."""
+        self.pause(self.random.choice([Pause(), Pause(), Pause(whole=True), Pause(topics=frozenset({TOPIC}))]))
+
+    def pause(self, pause: Pause) -> None:
+        """All workers have heard of it, and had a turn."""
+        self.paused = pause
+        for worker in self.workers.values():
+            worker.dispatcher.pause(pause)
+            worker.round()
+
     def time(self) -> None:
         """Time passes."""
         step = self.random.choice([0.02, 0.1, 0.5, 2.0, 5.0])
@@ -239,6 +253,7 @@ class World:
             self.time: 6,
             self.rebalance: 1.0,
             self.redis: 0.5,
+            self.steer: 0.7,
             self.crash: 0.3,
             self.stop: 0.3,
         }
@@ -248,6 +263,7 @@ class World:
     def calm_down(self) -> None:
         """Nothing goes wrong any more. All that was published must come to an end, and leave nothing behind."""
         self.ledger.is_away = False
+        self.pause(Pause())
         peaceful = (
             self.read,
             self.round,
@@ -281,6 +297,8 @@ class World:
             job._finish()
             return
         name = work.event_id
+        if self.paused.covers(work.topic):
+            raise ViolationError(f"{name} begins while it is paused")
         if any(other.current is not None and other.current.event_id == name for _, other in self.running):
             raise ViolationError(f"{name} runs beside itself")
         if name in self.done and name not in self.uncertain:

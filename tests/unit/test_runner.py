@@ -13,6 +13,7 @@ from bus.consumer.runner import Runner
 from bus.consumer.work import Work
 from bus.handlers import Handler
 from bus.kafka.consumer import OnPartitions, Partition, Record
+from bus.ledger.mirror import Pause
 from tests.unit.dispatch_stage import GROUP, P0, P1, TOPIC, Message, value_of
 
 
@@ -70,6 +71,7 @@ class Hands:
     def start(self) -> None: ...
     def assign(self, partitions: Iterable[Partition]) -> None: ...
     def drain(self) -> None: ...
+    def pause(self, pause: Pause) -> None: ...
 
     def take_in(self, works: Sequence[Work]) -> None:
         self.works += works
@@ -207,3 +209,82 @@ def test_partitions_are_let_go_once_at_the_end(loop: Loop) -> None:
 
     assert loop.hands.revoked == [P0]
     assert loop.hands.is_over
+
+
+ALL, THIS_TOPIC = Pause(whole=True), Pause(topics=frozenset({TOPIC}))
+REPLAYS: Partition = (f"{GROUP}.replay", 0)
+
+
+def test_a_paused_group_reads_nothing_until_it_is_resumed_and_polls_on(loop: Loop) -> None:
+    loop.assign(P0, P1, REPLAYS)
+    loop.runner.pause(ALL)
+    loop.poll()
+    loop.arrive(P0, 0)
+    loop.arrive(REPLAYS, 0)
+    assert loop.poll() == []
+    assert loop.kafka.paused == {P0, P1, REPLAYS}
+
+    loop.runner.pause(Pause())
+    loop.poll()
+    assert sorted(loop.poll()) == [0, 0]
+
+
+def test_of_a_paused_topic_only_its_own_partitions_rest(loop: Loop) -> None:
+    loop.assign(P0, ("order.shipped", 0), REPLAYS)
+    loop.runner.pause(THIS_TOPIC)
+    loop.poll()
+
+    assert loop.kafka.paused == {P0}
+
+
+def test_a_partition_that_comes_while_its_group_is_paused_is_paused_from_its_first_poll_on(loop: Loop) -> None:
+    loop.runner.pause(ALL)
+    loop.poll()
+    loop.assign(P0)
+    loop.poll()
+    loop.arrive(P0, 0)
+    assert loop.poll() == []
+
+    loop.revoke(P0)
+    loop.assign(P0)  # the client itself would read it again
+    loop.poll()
+    assert loop.kafka.paused == {P0}
+
+
+def test_room_in_the_window_does_not_resume_what_somebody_paused(loop: Loop) -> None:
+    loop.assign(P0)
+    loop.arrive(P0, 0, 1, 2, 3)
+    loop.poll()
+    loop.runner.pause(ALL)
+    loop.poll()
+    del loop.hands.works[:]
+    loop.poll()
+    assert loop.kafka.paused == {P0}
+
+    loop.runner.pause(Pause())
+    loop.poll()
+    assert loop.kafka.paused == set()
+
+
+def test_a_resumed_partition_with_a_full_window_rests_on(loop: Loop) -> None:
+    loop.assign(P0)
+    loop.runner.pause(ALL)
+    loop.kafka.paused.clear()
+    loop.arrive(P0, 0, 1, 2, 3)
+    loop.poll()
+    loop.runner.pause(Pause())
+    loop.poll()
+    assert loop.kafka.paused == {P0}
+
+    del loop.hands.works[:]
+    loop.poll()
+    assert loop.kafka.paused == set()
+
+
+def test_offsets_of_a_paused_group_are_committed_as_ever(loop: Loop) -> None:
+    loop.assign(P0)
+    loop.runner.pause(ALL)
+    loop.hands.committable = {P0: 3}
+    loop.poll()
+
+    assert loop.kafka.committed == [({P0: 3}, False)]
