@@ -13,6 +13,7 @@ from bus.deadletterindex import retention
 from bus.deadletterindex.index import Index
 from bus.kafka.admin import Admin
 from bus.kafka.reader import RecordReader
+from bus.monitor.control import Keeping, Mirroring
 from bus.monitor.replays import Following, Sending
 from bus.monitor.sampling import Sampling, Surveying
 
@@ -88,4 +89,6 @@ def all_tasks(settings: conf.BusSettings) -> list[Task]:
         Sampling(settings),
         Surveying(settings),
         Tidying(settings),
+        Mirroring(settings),
+        Keeping(settings),
     ]
