@@ -72,15 +72,15 @@ class Dispatcher:
         self._pool = pool
         self._wake = threading.Event()
         self._journal = Journal(group, worker, settings.stuck_seconds)
-        goes_on = settings.on_redis_down == "process"
-        self._exchange = Exchange(ledger, group, f"{worker}/{group}", goes_on_without=goes_on, clock=clock)
+        self._exchange = Exchange(
+            ledger, group, f"{worker}/{group}", goes_on_without=settings.on_redis_down == "process", clock=clock
+        )
         self._solitude = Solitude(pool.gate)
         self._executor = executor = Executor(group, worker, settings.crash_limit, recorder.begins)
         self._claims = Claims(executor, pool.concurrency, self._progress, self._exchange, self._job_done, recorder)
         burial = Burial(group, sender, settings.max_dead_letter_bytes, clock=clock, wake=self._wake.set)
         self._conclusion = Conclusion(self._claims, self._exchange, burial, self._journal, self.pace, recorder, clock)
-        own = self._progress, self._claims, self._conclusion, self._exchange
-        self._surveyor = Surveyor(*own, clock, wall_clock)
+        self._surveyor = Surveyor(self._progress, self._claims, self._conclusion, self._exchange, clock, wall_clock)
         self._sights: dict[Partition, Sight] = {}
         self._commands: deque[Callable[[], None]] = deque()
         self._held: list[Job] = []
@@ -88,8 +88,7 @@ class Dispatcher:
         self._stuck = 0
         self._done: deque[Job] = deque()
         self._revocations: list[Revocation] = []
-        self._draining = self._ended = False
-        self._pause = Pause()
+        self._draining, self._ended, self._pause = False, False, Pause()
         self._thread = threading.Thread(target=self._live, name=f"bus-dispatcher-{group}", daemon=True)
 
     # -- called by the poll thread ----------------------------------------------------------------------------------
