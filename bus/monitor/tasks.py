@@ -14,6 +14,7 @@ from bus.deadletterindex.index import Index
 from bus.kafka.admin import Admin
 from bus.kafka.reader import RecordReader
 from bus.monitor.control import Keeping, Mirroring
+from bus.monitor.recording import Recording
 from bus.monitor.replays import Following, Sending
 from bus.monitor.sampling import Sampling, Surveying
 
@@ -88,6 +89,7 @@ def all_tasks(settings: conf.BusSettings) -> list[Task]:
         Following(settings),
         Sampling(settings),
         Surveying(settings),
+        Recording(settings),
         Tidying(settings),
         Mirroring(settings),
         Keeping(settings),

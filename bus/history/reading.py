@@ -1,18 +1,4 @@
-"""What charts show: samples of the last hour, one for each 5 s, and of the last day, one for each 60 s.
-
-| series | values |
-|---|---|
-| `outcomes` | `published`, `processed`, `retrying`, `failed`, `duplicate`, `skipped`: events per second |
-| `handling` | `p50`, `p95`: milliseconds that handlers took; nothing when none ran |
-| `lag` | `total`: events of our own groups; `worstSeconds`: the largest time lag of them |
-| `dead-letters` | `open`: dead letters; `new`: how many came in that time, not per second |
-| `workers` | `count`: alive |
-| `group:<name>` | `lag`, `timeLag`, `processed`, `retrying`, `failed`, `p50`, `p95`; our own groups only |
-| `topic:<name>` | `published`: events per second; topics with events only |
-
-A value that isn't known is missing, and so is a point of which nothing is known: nobody watched at the time, or what
-was written then is lost. Zero means that nothing happened. In samples of a minute, lags are the largest of it.
-"""
+"""Samples as pages ask for them: one point for each step, and gaps that stay gaps."""
 
 from __future__ import annotations
 
@@ -22,6 +8,9 @@ from typing import Any, Final, NamedTuple
 
 from bus.models import Sample
 
+OUTCOMES: Final = "outcomes"
+GROUP: Final = "group:"
+TOPIC: Final = "topic:"
 FINE_STEP: Final = 5
 COARSE_STEP: Final = 60
 STEPS: Final = (FINE_STEP, COARSE_STEP)
@@ -62,17 +51,25 @@ def points_of(
         first += timedelta(seconds=step)
     count = max(0, -int((first - until).total_seconds() // step))
     times = [first + timedelta(seconds=step * number) for number in range(count)]
-    rows = Sample.objects.filter(series__in=series, step=step, at__gte=first, at__lt=until)
-    found: dict[str, dict[datetime, dict[str, Any]]] = {name: {} for name in series}
+    rows = Sample.objects.filter(series__in={*series, OUTCOMES}, step=step, at__gte=first, at__lt=until)
+    found: dict[str, dict[datetime, dict[str, Any]]] = {name: {} for name in [*series, OUTCOMES]}
     for name, at, values in rows.values_list("series", "at", "values"):
         found[name][at] = values
-    return {name: [Point(at, known.get(at, {})) for at in times] for name, known in found.items()}
+    return {
+        name: [Point(at, found[name].get(at) or _silence(name, at in found[OUTCOMES])) for at in times]
+        for name in series
+    }
 
 
 def newest(series: str) -> Point | None:
     """The newest point, or None. How old it is tells whether the monitor still writes."""
     row = Sample.objects.filter(series=series, step=FINE_STEP).order_by("-at").values_list("at", "values").first()
     return Point(*row) if row else None
+
+
+def _silence(series: str, is_watched: bool) -> Mapping[str, float]:
+    """A topic is written down only when something was published to it; `outcomes` tells whether anybody watched."""
+    return {"published": 0.0} if is_watched and series.startswith(TOPIC) else {}
 
 
 def _allowed(step: int) -> int:
