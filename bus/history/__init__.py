@@ -21,6 +21,6 @@ recorder     the monitor's part: writes samples from the activity stream and fro
 
 from __future__ import annotations
 
-from bus.history.reading import Point, newest, points, points_of, slot, step_for
+from bus.history.reading import COARSE_STEP, FINE_STEP, KEPT, STEPS, Point, newest, points, points_of, slot, step_for
 
-__all__ = ["Point", "newest", "points", "points_of", "slot", "step_for"]
+__all__ = ["COARSE_STEP", "FINE_STEP", "KEPT", "STEPS", "Point", "newest", "points", "points_of", "slot", "step_for"]
