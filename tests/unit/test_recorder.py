@@ -1,309 +1,238 @@
-"""Samples of what happened: exact against what was counted, and no zeros where nobody looked."""
+"""What a worker tells the activity stream of each event: every step once, with the attempt that it belongs to."""
 
 from __future__ import annotations
 
-import random
-from collections.abc import Mapping
-from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+import time
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 
-from bus import history
-from bus.activity import Activity, Outcome, bucket_of
-from bus.errors import LedgerUnavailableError
-from bus.history.recorder import Recorder, RecordingTakenError
-from bus.models import RecordingPosition, Sample
-
-pytestmark = pytest.mark.django_db
-
-NOON = datetime(2026, 11, 27, 12, tzinfo=UTC)
-Counts = Mapping[tuple[str, str, str], int]
-
-
-def at(seconds: float) -> datetime:
-    return NOON + timedelta(seconds=seconds)
-
-
-def key(entry_id: str) -> tuple[int, int]:
-    ms, number = entry_id.split("-")
-    return int(ms), int(number)
-
-
-@dataclass
-class Stream:
-    """A capped stream whose clock is the tests'."""
-
-    entries: list[Activity] = field(default_factory=list)
-    is_away: bool = False
-    reads: int = 0
-
-    def latest_id(self) -> str:
-        self._look()
-        return self.entries[-1].id if self.entries else "0-0"
-
-    def read(self, after: str, count: int = 100, block_ms: int = 0) -> list[Activity]:
-        self._look()
-        self.reads += 1
-        return [each for each in self.entries if key(each.id) > key(after)][:count]
-
-    def add(self, seconds: float, counts: Counts, durations: Mapping[int, int] | None = None) -> None:
-        ms = round(at(seconds).timestamp() * 1000)
-        number = sum(key(each.id)[0] == ms for each in self.entries)
-        timed = [("t", "g", dict(durations))] if durations else []
-        self.entries.append(Activity(f"{ms}-{number}", "w", ms, [(*k, n) for k, n in counts.items()], timed))
-
-    def _look(self) -> None:
-        if self.is_away:
-            raise LedgerUnavailableError("away")
+from bus.activity import Transition
+from bus.activity.sample import MOST_TRANSITIONS
+from bus.errors import LedgerUnavailableError, RetryLater, SkipEvent
+from bus.handlers import Handler
+from bus.ledger import Status
+from tests.unit.dispatch_stage import (
+    GROUP,
+    P0,
+    P1,
+    TOPIC,
+    WORKER,
+    Message,
+    Stage,
+    come_back,
+    fail,
+    fail_for_good,
+    hang,
+    stage,
+    value_of,
+)
+from tests.unit.heard import Heard
 
 
-class Bench:
-    """A recorder, and what it leans on."""
-
-    def __init__(self) -> None:
-        self.stream = Stream()
-        self.seconds = 0.0
-        self.gauges: dict[str, dict[str, float]] = {}
-        self.recorder = self.another()
-
-    def another(self) -> Recorder:
-        return Recorder(self.stream, lambda: self.gauges, now=lambda: at(self.seconds), clock=lambda: self.seconds)
-
-    def run_to(self, seconds: float, recorder: Recorder | None = None) -> None:
-        """One step a second."""
-        while self.seconds < seconds:
-            self.seconds = min(self.seconds + 1, seconds)
-            while (recorder or self.recorder).step():
-                pass
+def steps(its: Stage, event_id: str) -> list[tuple[str, int]]:
+    """What was told of an event: outcome and attempt."""
+    return [(each.outcome, each.attempt) for each in its.heard.of(event_id)]
 
 
-@pytest.fixture
-def bench() -> Bench:
-    return Bench()
+def raises(error: BaseException) -> Callable[[], None]:
+    def handle() -> None:
+        raise error
+
+    return handle
 
 
-PUBLISHED = ("t", "", "published")
-PROCESSED = ("t", "g", "processed")
+def test_an_event_that_is_handled_begins_and_is_done() -> None:
+    its = stage(P0)
+    its.read(P0, (7, "ключ", "a"))
+    before = int(time.time() * 1000)
+    its.settle()
 
-
-def told(series: str = "outcomes", until: float = 120, step: int = 5) -> list[tuple[float, dict[str, Any]]]:
-    """Points with values, by the second that they begin at."""
-    points = history.points(series, NOON, at(until), step)
-    return [((point.at - NOON).total_seconds(), dict(point.values)) for point in points if point.values]
-
-
-def test_samples_add_up_to_what_was_counted(bench: Bench) -> None:
-    bench.stream.add(1.2, {PUBLISHED: 3, PROCESSED: 2, ("t", "g", "processing"): 9})
-    bench.stream.add(4.999, {PUBLISHED: 4})
-    bench.stream.add(5.0, {PUBLISHED: 1, ("u", "h", "failed"): 2})
-    bench.run_to(12)
-
-    found = told()
-
-    assert [second for second, _ in found] == [0, 5]
-    assert [values["published"] * 5 for _, values in found] == [7, 1]
-    assert [values["processed"] * 5 for _, values in found] == [2, 0]
-    assert "processing" not in found[0][1]
-    assert [values["failed"] * 5 for _, values in told("group:h")] == [2]
-    assert [(second, values["published"] * 5) for second, values in told("topic:t")] == [(0, 7), (5, 1)]
-
-
-def test_whatever_is_told_in_whatever_entries_is_in_the_samples_once(bench: Bench) -> None:
-    draw = random.Random(7)
-    total, per_group = 0, {"a": 0, "b": 0}
-    for second in range(290):
-        for number in range(draw.randrange(0, 5)):
-            count, group = draw.randrange(1, 50), draw.choice("ab")
-            bench.stream.add(second + number / 10, {("t", group, "processed"): count})
-            total += count
-            per_group[group] += count
-        bench.run_to(second + 0.7)
-    bench.run_to(362)
-
-    for step in (5, 60):
-        points = history.points("outcomes", NOON, at(300), step)
-        assert round(sum(point.values["processed"] for point in points) * step, 1) == total
-    for group, count in per_group.items():
-        values = [point.values for point in history.points(f"group:{group}", NOON, at(300), 5) if point.values]
-        assert round(sum(each["processed"] for each in values) * 5, 1) == count
-    assert len(told(until=300, step=60)) == 5
-
-
-def test_silence_is_zero_and_not_a_gap(bench: Bench) -> None:
-    bench.gauges = {"group:g": {"lag": 0}}
-    bench.run_to(16.5)
-
-    # The first five seconds were watched in part only.
-    assert [(second, values["published"]) for second, values in told()] == [(5, 0), (10, 0)]
-    assert told("topic:any") == [(second, {"published": 0}) for second, _ in told()]
-    assert told("group:g")[-1][1]["processed"] == 0
-
-
-def test_nothing_is_written_before_its_time_is_over(bench: Bench) -> None:
-    bench.stream.add(1, {PUBLISHED: 1})
-    bench.run_to(5.5)
-    assert told() == []
-    bench.stream.add(4.9, {PUBLISHED: 1})
-    bench.run_to(7)
-    assert told()[0][1]["published"] * 5 == 2
-
-
-def test_while_redis_is_away_there_are_no_zeros(bench: Bench) -> None:
-    bench.gauges = {"lag": {"total": 7}}
-    bench.run_to(11)
-    bench.stream.is_away = True
-    bench.run_to(27)
-    bench.stream.is_away = False
-    bench.stream.add(27.5, {PUBLISHED: 1})  # the rest of these seconds is lost
-    bench.stream.add(31, {PUBLISHED: 2})
-    bench.run_to(42)
-
-    seconds = dict(told())
-    assert set(seconds) & {10, 15, 20, 25} == set()
-    assert seconds[30]["published"] * 5 == 2
-    assert seconds[35]["published"] == 0
-    assert [second for second, _ in told("lag")] == [0, 5, 10, 15, 20, 25, 30, 35]
-
-
-def test_another_leader_goes_on_where_the_last_one_stopped(bench: Bench) -> None:
-    bench.stream.add(1, {PUBLISHED: 1})
-    bench.stream.add(6, {PUBLISHED: 2})
-    bench.run_to(7)
-    bench.stream.add(8, {PUBLISHED: 3})
-    bench.stream.add(16, {PUBLISHED: 4})
-    bench.seconds = 33
-    bench.run_to(50, bench.another())
-
-    found = {second: values["published"] * 5 for second, values in told()}
-
-    assert {second: count for second, count in found.items() if count} == {0: 1, 5: 5, 15: 4}
-    assert 10 not in found  # nobody looked, and nothing tells that nothing happened
-    assert found[40] == 0
-
-
-def test_entries_that_were_dropped_before_they_were_read_leave_a_gap(bench: Bench) -> None:
-    bench.stream.add(1, {PUBLISHED: 1})
-    bench.run_to(7)
-    for second in (11, 12, 21, 26):
-        bench.stream.add(second, {PUBLISHED: second})
-    del bench.stream.entries[:3]
-    bench.seconds = 27
-    bench.run_to(40, bench.another())
-
-    found = {second: values["published"] * 5 for second, values in told()}
-    assert 10 not in found
-    assert 20 not in found  # an earlier entry of these seconds may be among those dropped
-    assert found[25] == 26
-
-
-def test_a_redis_that_began_anew_with_an_earlier_clock_is_read_from_its_beginning(bench: Bench) -> None:
-    bench.run_to(3)
-    RecordingPosition.objects.update(stream_id=f"{round(at(10_000).timestamp() * 1000)}-0")
-    bench.recorder = bench.another()
-    bench.run_to(11)
-    bench.stream.add(11.2, {PUBLISHED: 1})
-    bench.run_to(18)
-    assert {second: values["published"] * 5 for second, values in told()}[10] == 1
-
-
-def test_what_another_process_has_recorded_is_not_recorded_twice(bench: Bench) -> None:
-    bench.run_to(2)
-    stalled = bench.recorder
-    bench.stream.add(3, {PUBLISHED: 5})
-    bench.seconds = 7
-
-    def meanwhile() -> dict[str, dict[str, float]]:
-        stalled._gauges = dict
-        bench.run_to(13, bench.another())
-        return {}
-
-    stalled._gauges = meanwhile
-    with pytest.raises(RecordingTakenError):
-        stalled.step()
-    bench.run_to(20, stalled)
-    assert {second: values["published"] * 5 for second, values in told()}[0] == 5
-    assert sum(values["published"] * 5 for _, values in told()) == 5
-
-
-def test_entries_told_late_are_added_to_what_is_written(bench: Bench) -> None:
-    """The monitor's clock is ahead of that of Redis."""
-    bench.gauges = {"group:g": {"lag": 3}}
-    bench.stream.add(1, {PUBLISHED: 1, PROCESSED: 1})
-    bench.run_to(7)
-    bench.stream.add(4, {PUBLISHED: 2, PROCESSED: 2})
-    bench.run_to(13)
-    assert {second: values["published"] * 5 for second, values in told()}[0] == 3
-    assert told("group:g")[0][1]["processed"] * 5 == 3
-    assert told("group:g")[0][1]["lag"] == 3
-
-
-def test_handling_times_are_those_of_all_that_ran(bench: Bench) -> None:
-    bench.stream.add(1, {PROCESSED: 95}, {bucket_of(10): 95})
-    bench.stream.add(2, {PROCESSED: 5}, {bucket_of(1000): 5})
-    bench.stream.add(12, {PROCESSED: 1}, {bucket_of(3): 1})
-    bench.run_to(66)
-    [(_, first), (second, _)] = told("handling")
-    assert second == 10
-    assert 10 <= first["p50"] <= 11
-    assert 10 <= first["p95"] <= 11
-    [(_, minute)] = told("handling", step=60)
-    assert minute["p50"] == pytest.approx(first["p50"], abs=0.5)
-    assert told("group:g")[0][1]["p50"] == first["p50"]
-
-
-def test_a_minute_has_the_largest_lag_the_last_count_and_all_new_dead_letters(bench: Bench) -> None:
-    for number, (lag, count, new) in enumerate([(5, 1, 2), (90, 3, 0), (7, 2, 4)]):
-        bench.gauges = {
-            "lag": {"total": lag, "worstSeconds": lag},
-            "workers": {"count": count},
-            "dead-letters": {"open": lag, "new": new},
-        }
-        bench.run_to(6.5 + 5 * number)
-    bench.gauges = {}
-    bench.run_to(62)
-    assert told("lag", step=60) == [(0, {"total": 90, "worstSeconds": 90})]
-    assert told("workers", step=60) == [(0, {"count": 2})]
-    assert told("dead-letters", step=60) == [(0, {"open": 7, "new": 6})]
-
-
-def test_a_minute_that_was_watched_in_part_has_the_rate_of_that_part(bench: Bench) -> None:
-    bench.run_to(31)
-    bench.stream.is_away = True
-    bench.run_to(51)
-    bench.stream.is_away = False
-    for second in (6, 56):
-        bench.stream.add(second, {PUBLISHED: 10})
-    bench.run_to(70)
-    [(_, minute)] = told(step=60)
-    seconds = 5 * len(told(until=60))
-    assert seconds < 60
-    assert minute["published"] == pytest.approx(
-        sum(values["published"] * 5 for _, values in told(until=60)) / seconds, abs=1e-3
+    begun, done = its.heard.of("a")
+    assert done == Transition(
+        done.at_ms, "processed", "a", TOPIC, GROUP, 0, 7, "ключ", attempt=1, duration_ms=done.duration_ms, worker=WORKER
     )
+    assert begun == done._replace(outcome="processing", at_ms=begun.at_ms, duration_ms=None)
+    assert before <= begun.at_ms <= done.at_ms <= int(time.time() * 1000)
+    assert its.heard.counts == {"processing": 1, "processed": 1}
+    assert its.heard.activity.durations == [(TOPIC, GROUP, {0: 1})]
 
 
-def test_old_samples_go(bench: Bench) -> None:
-    for step, seconds in ((5, -3700), (5, -3500), (60, -24 * 3600 - 100), (60, -24 * 3600 + 100)):
-        Sample.objects.create(series="outcomes", step=step, at=at(seconds), values={})
-    bench.run_to(1)
-    left = Sample.objects.filter(at__lt=NOON).values_list("step", "at")
-    assert set(left) == {(5, at(-3500)), (60, at(-24 * 3600 + 100))}
+def test_a_handler_that_is_still_running_is_told_of() -> None:
+    its = stage(P0)
+    its.read(P0, (0, None, "a"))
+    its.round(2)
+    assert its.heard.counts == {}
+
+    job = its.pool.waiting[0]
+    its.does["a"] = lambda: seen.append(steps(its, "a"))
+    seen: list[Any] = []
+    job.perform(its.clock)
+
+    assert seen == [[("processing", 1)]]
 
 
-def test_a_step_costs_few_queries(bench: Bench, django_assert_max_num_queries: Any) -> None:
-    bench.run_to(8)
-    for group in range(50):
-        bench.stream.add(9, {(f"t{group}", f"g{group}", "processed"): 1, (f"t{group}", "", "published"): 1})
-    bench.gauges = {f"group:g{group}": {"lag": 1} for group in range(50)}
-    with django_assert_max_num_queries(8):
-        bench.run_to(11.5)
-    with django_assert_max_num_queries(0):
-        bench.run_to(13)
+def test_each_failed_attempt_tells_when_the_next_one_is_due_and_the_last_one_that_it_failed() -> None:
+    its = stage(P0, retry_delays=(5.0, 7.0))
+    its.does["a"] = raises(ValueError("no\udcff" + "x" * 400))
+    its.read(P0, (0, None, "a"))
+    for _ in range(3):
+        its.settle(8.0)
+    [letter] = its.outbox.sent
+    assert steps(its, "a")[-1] == ("processing", 3)  # failed only when Kafka has its dead letter
+
+    letter.acknowledge()
+    its.settle(8.0)
+
+    assert sorted(steps(its, "a"), key=lambda step: step[1]) == [
+        ("processing", 1), ("retrying", 1), ("processing", 2), ("retrying", 2), ("processing", 3), ("failed", 3),
+    ]  # fmt: skip
+    first, second = [each for each in its.heard.of("a") if each.outcome == "retrying"]
+    assert [each.next_retry_at_ms for each in (first, second)] == [first.at_ms + 5000, second.at_ms + 7000]
+    assert first.error is not None
+    assert first.error.startswith("ValueError: no")
+    assert len(first.error) <= 300
+    [failed] = [each for each in its.heard.of("a") if each.outcome == "failed"]
+    assert (failed.reason, failed.error, failed.duration_ms) == ("exhausted", first.error, 0)
+    assert its.heard.counts == {"processing": 3, "retrying": 2, "failed": 1}
+    assert its.heard.activity.durations == [(TOPIC, GROUP, {0: 3})]
 
 
-def test_only_known_outcomes_are_counted(bench: Bench) -> None:
-    bench.stream.add(1, {("t", "g", "evaporated"): 5, ("t", "g", Outcome.SKIPPED): 1})
-    bench.run_to(7)
-    assert told()[0][1] == {"published": 0, "processed": 0, "retrying": 0, "failed": 0, "duplicate": 0, "skipped": 0.2}
+def test_the_redelivery_of_a_retry_is_no_duplicate() -> None:
+    its = stage(P0)
+    its.does["a"] = raises(RetryLater(30))
+    its.read(P0, (0, None, "a"))
+    its.settle()
+    its.does["a"] = lambda: None
+    its.settle(31.0)
+
+    assert steps(its, "a") == [("processing", 1), ("retrying", 1), ("processing", 2), ("processed", 2)]
+    [retrying] = [each for each in its.heard.of("a") if each.outcome == "retrying"]
+    assert retrying.next_retry_at_ms == retrying.at_ms + 30_000
+
+
+def test_an_event_that_another_worker_took_over_while_it_waited_is_no_duplicate() -> None:
+    its = stage(P0)
+    its.does["a"] = fail
+    its.read(P0, (0, None, "a"))
+    its.settle()
+    its.ledger.foreign("a", alive=True)
+    its.ledger.entries["a"].status = Status.PROCESSED
+    its.settle(6.0)
+
+    assert its.dispatcher.committable == {P0: 1}
+    assert steps(its, "a") == [("processing", 1), ("retrying", 1)]
+
+
+def test_a_second_copy_is_told_of_once_with_where_it_lies_and_what_the_first_one_came_to() -> None:
+    its = stage(P0, P1)
+    its.does["b"] = fail_for_good
+    its.read(P0, (0, None, "a"), (1, None, "b"))
+    its.settle()
+    its.outbox.sent[0].acknowledge()
+    its.settle()
+    its.read(P1, (5, "k", "a"), (6, None, "b"))
+    its.settle(1.0)
+
+    copies = [each for each in its.heard.activity.transitions if each.outcome == "duplicate"]
+    assert sorted((each.event_id, each.partition, each.offset, each.key, each.reason) for each in copies) == [
+        ("a", 1, 5, "k", "processed"), ("b", 1, 6, None, "failed"),
+    ]  # fmt: skip
+    assert its.heard.counts == {"processing": 2, "processed": 1, "failed": 1, "duplicate": 2}
+
+
+def test_copies_in_one_batch_are_one_event_and_one_duplicate() -> None:
+    its = stage(P0)
+    its.read(P0, (0, None, "a"), (1, None, "a"))
+    its.settle(1.0)
+
+    assert its.heard.counts == {"processing": 1, "processed": 1, "duplicate": 1}
+
+
+def test_what_its_handler_does_not_want_is_skipped() -> None:
+    its = stage(P0)
+    its.does["a"] = raises(SkipEvent())
+    its.read(P0, (0, None, "a"))
+    its.settle()
+
+    assert steps(its, "a") == [("processing", 1), ("skipped", 1)]
+    assert its.heard.activity.durations == []
+
+
+def test_an_event_that_its_handler_never_sees_does_not_begin() -> None:
+    its = stage(P0)
+    its.take_in([Message(P0, 0, None, b"{")])
+    handler = Handler(GROUP, (TOPIC,), print, priorities=frozenset({"high"}))
+    its.decoder._handlers = {TOPIC: handler}
+    its.read(P0, (1, None, "unwanted"))
+    its.settle()
+    its.outbox.sent[0].acknowledge()
+    its.settle()
+
+    assert its.heard.counts == {"failed": 1, "skipped": 1}
+    [failed, skipped] = sorted(its.heard.activity.transitions, key=lambda each: each.outcome)
+    assert (failed.reason, failed.offset, failed.attempt) == ("undecodable", 0, 1)
+    assert failed.error is not None
+    assert "EnvelopeError" in failed.error
+    assert (skipped.event_id, skipped.outcome) == ("unwanted", "skipped")
+    assert its.heard.activity.durations == []
+
+
+def test_an_outage_is_no_attempt_that_failed() -> None:
+    its = stage(P0)
+    its.does["a"] = raises(LedgerUnavailableError("Redis is away"))
+    its.read(P0, (0, None, "a"))
+    its.settle()
+    its.does["a"] = lambda: None
+    its.settle(3.0)
+
+    assert steps(its, "a") == [("processing", 1), ("processing", 1), ("processed", 1)]
+
+
+def test_a_replay_is_told_of_with_its_generation_and_its_origin() -> None:
+    its = stage((f"{GROUP}.replay", 0))
+    headers: list[tuple[str, bytes | None]] = [
+        ("event-id", b"a"), ("dlq-group", GROUP.encode()), ("dlq-topic", TOPIC.encode()), ("dlq-partition", b"3"),
+        ("dlq-offset", b"42"), ("dlq-timestamp", b"1700000000000"), ("dlq-generation", b"2"),
+    ]  # fmt: skip
+    its.take_in([Message((f"{GROUP}.replay", 0), 9, b"k", value_of("a"), headers)])
+    its.settle()
+
+    _, done = its.heard.of("a")
+    assert (done.topic, done.partition, done.offset, done.generation) == (TOPIC, 3, 42, 2)
+
+
+def test_what_a_stuck_handler_leaves_behind_is_told_of_once() -> None:
+    its = stage(P0, concurrency=1)
+    its.read(P0, *((at, "key", f"e{at}") for at in range(10)))
+    its.round(2)
+    hung = hang(its)
+    its.clock.now += its.dispatcher.settings.stuck_seconds + 1
+    its.settle()
+    come_back(its, hung)
+    its.settle()
+
+    assert its.heard.counts["processed"] == 10
+
+
+def test_counts_are_exact_and_few_events_are_described_at_a_high_rate() -> None:
+    its = stage(P0, concurrency=100)
+    its.read(P0, *((at, f"k{at}", f"e{at}") for at in range(1000)))
+    for _ in range(40):
+        its.clock.now += 0.1
+        its.settle()
+
+    assert its.heard.counts == {"processing": 1000, "processed": 1000}
+    assert [len(kept) for kept in its.heard._sample._kept] == [0, 0, MOST_TRANSITIONS, MOST_TRANSITIONS, 0]
+
+
+@pytest.mark.expects_errors("activity_not_described")
+def test_an_event_that_cannot_be_described_is_handled_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    its = stage(P0)
+    monkeypatch.setattr(Heard, "keep", lambda *_: raises(RuntimeError("bug"))())
+    its.read(P0, (0, None, "a"))
+    its.settle()
+
+    assert its.handled == ["a"]
+    assert its.heard.counts == {"processing": 1, "processed": 1}
