@@ -5,7 +5,7 @@ of the dead letters.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
@@ -35,15 +35,20 @@ class OpenCounts:
 
 def open_counts(topics: Topics = None) -> OpenCounts:
     """The open dead letters for badges: one query over the counts of the error groups."""
-    places = ErrorGroupPlace.objects.filter(open__gt=0)
-    if topics is not None:
-        places = places.filter(topic__in=topics)
     by_topic: Counter[str] = Counter()
     by_group: Counter[str] = Counter()
-    for topic, group, count in places.order_by().values_list("topic", "group").annotate(Sum("open")):
+    for topic, group, count in open_places(topics):
         by_topic[topic] += count
         by_group[group] += count
     return OpenCounts(by_topic.total(), dict(sorted(by_topic.items())), dict(sorted(by_group.items())))
+
+
+def open_places(topics: Topics = None) -> Iterable[tuple[str, str, int]]:
+    """Topic, consumer group, and how many of its dead letters are open there."""
+    places = ErrorGroupPlace.objects.filter(open__gt=0)
+    if topics is not None:
+        places = places.filter(topic__in=topics)
+    return places.order_by().values_list("topic", "group").annotate(Sum("open"))
 
 
 def letters_of_event(event_id: str, topics: Topics = None) -> list[DeadLetter]:

@@ -14,7 +14,17 @@ from ninja.openapi.docs import Swagger
 from ninja.parser import Parser
 from ninja.responses import Response
 
-from eventconsole.api import dead_letter_summaries, dead_letters, errors, events, health, replays, states, topics
+from eventconsole.api import (
+    dead_letter_summaries,
+    dead_letters,
+    errors,
+    events,
+    health,
+    metrics,
+    replays,
+    states,
+    topics,
+)
 from eventconsole.api.auth import needs
 from eventconsole.api.errors import NOT_JSON, Problem, problem_of_status
 from eventconsole.api.exact_json import parse
@@ -51,6 +61,7 @@ api.add_router("/dead-letter-groups", dead_letter_summaries.groups)
 api.add_router("/dead-letter-groups", dead_letters.groups)
 api.add_router("/dead-letter-index", dead_letters.index)
 api.add_router("/topics", topics.router)
+api.add_router("/metrics", metrics.router)
 api.add_router("/health", health.router)
 
 
