@@ -7,9 +7,9 @@ from typing import Any
 from bus.activity import Outcome, Transition
 from bus.envelope import timestamp
 from eventconsole.addresses import event_url
+from eventconsole.live.feed import Entry
 from eventconsole.live.frames import Row
 from eventconsole.live.tail import row as frame_row
-from eventconsole.live.feed import Entry
 from eventconsole.places import RecordPlace
 from eventconsole.templatetags.console import milliseconds
 

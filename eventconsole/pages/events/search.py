@@ -9,8 +9,8 @@ import bus
 from bus import envelope
 from bus.deadletterindex.pages import LetterFilter, letter_page
 from bus.deadletterindex.summaries import letters_of_event
-from bus.errors import BrokerUnavailableError, EnvelopeError, LedgerUnavailableError
 from bus.envelope import MAX_EVENT_ID
+from bus.errors import BrokerUnavailableError, EnvelopeError, LedgerUnavailableError
 from eventconsole.addresses import event_url
 from eventconsole.pages.events.lately import lately
 from eventconsole.places import RecordPlace, read_place
@@ -106,7 +106,9 @@ def _find_in_ledger(wanted: str, finding: Finding) -> None:
         return
     _choose(finding, correlated, f"events have the correlation id {wanted:.80}")
     if not (finding.url or finding.choices):
-        finding.looked.append("Redis, which keeps what was handled for an hour and what failed for a day, doesn't know it.")
+        finding.looked.append(
+            "Redis, which keeps what was handled for an hour and what failed for a day, doesn't know it."
+        )
 
 
 def _find_dead_letters(wanted: str, finding: Finding) -> None:
