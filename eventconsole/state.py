@@ -15,3 +15,15 @@ def ledger() -> Ledger:
     if found is None or found[0] is not settings:
         _current = found = settings, Ledger(settings=settings)
     return found[1]
+
+
+def ledger_hours() -> str:
+    """For how long the ledger knows events, in words."""
+    settings = conf.current()
+    handled, failed = _span(settings.dedup_seconds), _span(settings.failed_seconds)
+    return f"{handled} after they were handled, {failed} after they failed"
+
+
+def _span(seconds: float) -> str:
+    hours = seconds / 3600
+    return f"{hours:g} hour{'s' * (hours != 1)}" if hours >= 1 else f"{seconds / 60:g} minutes"

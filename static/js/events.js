@@ -232,6 +232,7 @@ async function search(text) {
     return apply(text); // the filter at least works without
   }
   if (answer.isFilter) return apply(text);
+  if (answer.problem) return sayProblem(form, answer.problem);
   if (answer.url) return location.assign(answer.url);
   setFilter(form, answer.filter, { apply: false });
   apply(answer.filter);

@@ -22,8 +22,9 @@ from eventconsole.models import Scope
 from eventconsole.pages.access import needs, problem
 from eventconsole.pages.event import contents
 from eventconsole.pages.event.correlated import timeline_of
-from eventconsole.pages.event.story import Story, redis_hours, story_of
+from eventconsole.pages.event.story import Story, story_of
 from eventconsole.places import RecordPlace, read_place
+from eventconsole.state import ledger_hours
 
 
 def _now_ms() -> int:
@@ -51,7 +52,7 @@ def page(request: HttpRequest, event_id: str = "") -> HttpResponse:
 
 
 def _context(story: Story, hint: RecordPlace | None) -> dict[str, Any]:
-    return {"story": story, "kept": redis_hours(), "topic": story.topic or (hint.topic if hint else ""), "hint": hint}
+    return {"story": story, "kept": ledger_hours(), "topic": story.topic or (hint.topic if hint else ""), "hint": hint}
 
 
 def _source(story: Story, hint: RecordPlace | None) -> dict[str, str] | None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import bus
-from bus import audit, conf
+from bus import audit
 from bus.deadletterindex.summaries import letters_of_event
 from bus.errors import LedgerUnavailableError
 from bus.handlers import registry
@@ -174,15 +174,3 @@ def _runs(attempts: Sequence[Attempt]) -> list[Run]:
         runs.append(Run(number, attempt.at_ms, attempt.duration_ms, attempt.worker, kind, rest, waited))
         ended_at = attempt.at_ms + attempt.duration_ms
     return runs
-
-
-def redis_hours() -> str:
-    """For how long the ledger knows events, in words."""
-    settings = conf.current()
-    handled, failed = _span(settings.dedup_seconds), _span(settings.failed_seconds)
-    return f"{handled} after they were handled, {failed} after they failed"
-
-
-def _span(seconds: float) -> str:
-    hours = seconds / 3600
-    return f"{hours:g} hour{'s' * (hours != 1)}" if hours >= 1 else f"{seconds / 60:g} minutes"

@@ -70,12 +70,15 @@ def _rows(wanted: Filter[Transition]) -> list[dict[str, Any]]:
 def search(request: HttpRequest) -> HttpResponse:
     """Where the event is that is called so, as JSON; without one, what was looked at."""
     text = request.GET.get("text", "")
+    problem = ""
     try:
         if any(term.field for term in language().parse(text).terms):
             return JsonResponse({"isFilter": True})
-    except FilterProblem:
-        pass  # ids may have colons and quotes
+    except FilterProblem as error:
+        problem = str(error)  # unless it is an id: they may have colons and quotes
     finding = find(text)
+    if problem and not (finding.url or finding.choices):
+        return JsonResponse({"problem": problem})
     choices = [{"url": each.url, "eventId": each.event_id, "words": each.words} for each in finding.choices]
     return JsonResponse(
         {"url": finding.url, "choices": choices, "words": finding.words, "filter": _as_filter(text.strip())}

@@ -88,9 +88,8 @@ def last_minute(now: datetime | None = None) -> list[Count]:
     """Counts of the last minute that the monitor has written, by outcome. One query."""
     until = now or datetime.now(UTC)
     # The newest sample is written when its five seconds are over.
-    found = [
-        point.values for point in points("outcomes", until - MINUTE - timedelta(seconds=FINE_STEP), until, FINE_STEP)
-    ]
+    since = until - MINUTE - timedelta(seconds=FINE_STEP)
+    found = [point.values for point in points("outcomes", since, until, FINE_STEP)]
     known = [values for values in found if values][-int(MINUTE.total_seconds() / FINE_STEP) :]
     if not known:
         return [Count(outcome.value, None) for outcome in _COUNTED]

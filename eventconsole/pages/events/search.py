@@ -15,7 +15,7 @@ from eventconsole.addresses import event_url
 from eventconsole.pages.events.lately import lately
 from eventconsole.places import RecordPlace, read_place
 from eventconsole.records import OpenedRecord, desk
-from eventconsole.state import ledger
+from eventconsole.state import ledger, ledger_hours
 
 _MOST = 20
 #: Of a shortened id so many characters must be given.
@@ -106,9 +106,7 @@ def _find_in_ledger(wanted: str, finding: Finding) -> None:
         return
     _choose(finding, correlated, f"events have the correlation id {wanted:.80}")
     if not (finding.url or finding.choices):
-        finding.looked.append(
-            "Redis, which keeps what was handled for an hour and what failed for a day, doesn't know it."
-        )
+        finding.looked.append(f"Redis doesn't know it; it keeps events {ledger_hours()}.")
 
 
 def _find_dead_letters(wanted: str, finding: Finding) -> None:
