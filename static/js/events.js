@@ -105,10 +105,18 @@ function gap() {
   return element;
 }
 
+const STEPS = { published: 0, processing: 1 };
+/** Below zero when `a` comes before `b`, in the order of the page: the newest first. */
+const order = (a, b) => b.at - a.at || (STEPS[b.outcome] ?? 2) - (STEPS[a.outcome] ?? 2);
+
 function put(newest, withGap) {
-  const elements = newest.map(make);
-  if (withGap && body.rows.length) elements.push(gap());
-  body.prepend(...elements);
+  if (withGap && body.rows.length) body.prepend(gap());
+  // Processes tell what they did twice a second: what is new may be a little older than what is there.
+  let place = body.firstElementChild;
+  for (const row of newest.sort(order)) {
+    while (place && rows.get(place) && order(rows.get(place), row) < 0) place = place.nextElementSibling;
+    body.insertBefore(make(row), place);
+  }
   while (body.rows.length > MOST) {
     keys.delete(body.lastElementChild.dataset.key);
     body.lastElementChild.remove();
