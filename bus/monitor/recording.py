@@ -79,9 +79,10 @@ class Gauges:
 
     def _dead_letters(self) -> dict[str, float]:
         every: Any = sum((F(name) for name in LetterStatus.values[1:]), F(LetterStatus.values[0]))
-        told = ErrorGroup.objects.aggregate(open=Sum("open"), every=Sum(every))
+        # Not named "open": what follows would take that for the sum instead of the column.
+        told = ErrorGroup.objects.aggregate(open_now=Sum("open"), every=Sum(every))
         before, self._letters = self._letters, told["every"] or 0
-        counted: dict[str, float] = {"open": told["open"] or 0}
+        counted: dict[str, float] = {"open": told["open_now"] or 0}
         if before is not None:
             counted["new"] = max(0, self._letters - before)  # fewer: old ones were deleted
         return counted
