@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
-from urllib.parse import quote
+from urllib.parse import quote, urlsplit
 
 from pydantic import Field, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
@@ -135,6 +135,21 @@ class BusSettings(BaseSettings):
     """How long another monitor waits before it takes over from one that is silent."""
     discarded_days: int = Field(30, ge=1)
     """Days for which a discarded dead letter can be restored."""
+
+    alert_webhook: str = Field("", repr=False)
+    """Address that is told what goes wrong and when it is over (POST with JSON); none: nobody is told."""
+    alert_secret: str = Field("", repr=False)
+    """Signs what is told: header `X-Bus-Signature`, `sha256=` and the HMAC of the body."""
+    alert_behind_seconds: Seconds = 300.0
+    """A group that is further behind than this is told of."""
+
+    @field_validator("alert_webhook")
+    @classmethod
+    def _webhook(cls, value: str) -> str:
+        parts = urlsplit(value)
+        if value and (parts.scheme not in ("http", "https") or not parts.hostname):
+            raise ValueError("an address such as https://alerts.example.com/hook")
+        return value
 
     @field_validator("retry_delays", mode="before")
     @classmethod

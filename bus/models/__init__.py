@@ -6,6 +6,7 @@ are people's, and are only here.
 
 from __future__ import annotations
 
+from bus.models.alerts import Alert
 from bus.models.audit import AuditEntry, AuditSubject, Lease
 from bus.models.control import GroupEpoch, GroupPause, SteeringVersion
 from bus.models.deadletters import (
@@ -22,6 +23,7 @@ from bus.models.replays import Replay, ReplayEdit, ReplayItem
 from bus.models.samples import ClusterState, GroupState, RecordingPosition, Sample, TopicState
 
 __all__ = [
+    "Alert",
     "AuditEntry",
     "AuditSubject",
     "ClusterState",

@@ -9,6 +9,7 @@ from typing import Protocol
 from django.db import connection
 
 from bus import conf, inbox
+from bus.alerts.task import Alerting
 from bus.deadletterindex import retention
 from bus.deadletterindex.index import Index
 from bus.kafka.admin import Admin
@@ -93,4 +94,5 @@ def all_tasks(settings: conf.BusSettings) -> list[Task]:
         Tidying(settings),
         Mirroring(settings),
         Keeping(settings),
+        Alerting(settings),
     ]

@@ -17,6 +17,7 @@ LAYERS = (
     {"bus.deadletters", "bus.embedded", "bus.inbox", "bus.kafka", "bus.ledger", "bus.migrations", "bus.models"},
     {
         "bus.activity",
+        "bus.alerts",
         "bus.audit",
         "bus.browsing",
         "bus.consumer",
