@@ -23,3 +23,26 @@ def topic_url(topic: str, **query: str | int | None) -> str:
 def group_url(group: str) -> str:
     """The page of a consumer group."""
     return f"/groups/{quote(group, safe='')}"
+
+
+def events_url(**terms: str) -> str:
+    """The tail of events, filtered by these terms of its language."""
+    return _filtered("/events", terms)
+
+
+def dead_letters_url(**terms: str) -> str:
+    """Dead letters, filtered by these terms of their language."""
+    return _filtered("/dead-letters", terms)
+
+
+def _filtered(page: str, terms: dict[str, str]) -> str:
+    words = " ".join(f"{name}:{_value(value)}" for name, value in terms.items() if value)
+    return f"{page}?{urlencode({'filter': words})}" if words else page
+
+
+def _value(value: str) -> str:
+    """As it has to be written in a filter to mean itself."""
+    if not any(letter.isspace() or letter in '":,*\\' for letter in value) and not value.startswith("-"):
+        return value
+    escaped = value.replace("\\", "\\\\").replace('"', '\\"')
+    return f'"{escaped}"'

@@ -128,6 +128,8 @@ def seconds(value: Any) -> str:
     left = float(value)
     if math.isinf(left) or math.isnan(left):
         return "–"
+    if left == 0:
+        return "0 s"
     if left < 1:
         return f"{left * 1000:.0f} ms"
     if left < 60:

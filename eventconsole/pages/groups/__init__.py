@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from django.urls import path
 
-from eventconsole.pages.groups import listed
+from eventconsole.pages.groups import detail, listed
 
-urlpatterns = [path("groups", listed.page, name="groups")]
+urlpatterns = [
+    path("groups", listed.page, name="groups"),
+    path("groups/<path:name>", detail.page, name="group"),
+]

@@ -39,7 +39,7 @@ _HEADS: Final = (
     ("handled/s", "", "number"),
     ("drains in", "", "number"),
     ("members", "", "number"),
-    ("topics", ""),
+    ("topics", "", "number"),
     ("waits because", ""),
 )
 

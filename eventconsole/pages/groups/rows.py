@@ -6,8 +6,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final
 
+from bus import catalog
 from bus.models import GroupState
-from eventconsole.pages import addresses
+from eventconsole import addresses
 from eventconsole.pages.pauses import Pause
 
 BEHIND_SECONDS: Final = 30.0
@@ -33,7 +34,12 @@ class Row:
     @property
     def url(self) -> str:
         """Its page."""
-        return addresses.group(self.group.name)
+        return addresses.group_url(self.group.name)
+
+    @property
+    def topics(self) -> list[str]:
+        """The topics that it reads, without the one of its replays."""
+        return [topic for topic in self.group.topics if topic != catalog.replay_topic(self.group.name)]
 
     @property
     def tone(self) -> str:

@@ -11,7 +11,7 @@ from datetime import datetime
 from typing import Final
 
 from bus.models import GroupState
-from eventconsole.pages import addresses
+from eventconsole import addresses
 from eventconsole.pages.groups.rows import BEHIND_SECONDS, FAR_BEHIND_SECONDS
 from eventconsole.pages.overview.situation import Situation
 from eventconsole.pages.workers.standing import GONE, LATE
@@ -181,12 +181,18 @@ def _behind(situation: Situation) -> Iterator[Trouble]:
 
 def _because(group: GroupState) -> str:
     if group.reason:
-        return f": {group.reason.rstrip('.')}"
+        return f": {as_clause(group.reason)}"
     if group.drain_seconds is not None:
         return f"; it will have caught up in about {seconds(group.drain_seconds)}"
     if group.arriving > group.rate:
         return f": {_rate(group.arriving)} arrive, {_rate(group.rate)} are handled"
     return ""
+
+
+def as_clause(sentence: str) -> str:
+    """A sentence as the end of another one."""
+    first, _, rest = sentence.removesuffix(".").partition(" ")
+    return f"{first.lower() if first in ('All', 'Its', 'No') else first} {rest}"
 
 
 def _index(situation: Situation) -> Iterator[Trouble]:
@@ -218,9 +224,13 @@ def _errors(situation: Situation) -> Iterator[Trouble]:
     if new:
         first = new[0]
         more = f", and {len(new) - 1} more" if len(new) > 1 else ""
-        said = f"{first.title:.120} ({number(first.group.open)} times)"
+        said = f"{first.title:.120} ({_times(first.group.open)})"
         text = f"{counted(len(new), 'new kind')} of errors within 15 min: {said}{more}."
         yield Trouble("warn", text, first.url if len(new) == 1 else "/dead-letters", "Dead letters")
+
+
+def _times(count: int) -> str:
+    return "once" if count == 1 else f"{number(count)} times"
 
 
 def _paused(situation: Situation) -> Iterator[Trouble]:
@@ -228,11 +238,11 @@ def _paused(situation: Situation) -> Iterator[Trouble]:
         what = f"{pause.topic} of {pause.group}" if pause.topic else pause.group
         why = f" (“{pause.why:.120}”)" if pause.why else ""
         text = f"{what} is paused by {pause.who}{why} since"
-        yield Trouble("warn", text, addresses.group(pause.group), "Open the group", pause.at)
+        yield Trouble("warn", text, addresses.group_url(pause.group), "Open the group", pause.at)
 
 
 def _open(group: GroupState) -> tuple[str, str]:
-    return addresses.group(group.name), "Open the group"
+    return addresses.group_url(group.name), "Open the group"
 
 
 def _since(at: float | None, now: float) -> str:

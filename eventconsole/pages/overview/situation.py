@@ -15,7 +15,8 @@ from bus import conf, handlers
 from bus.lag.pages import GroupSort, StateFilter, group_page
 from bus.models import ClusterState, ErrorGroup, ErrorGroupPlace, GroupState, IndexPosition, Lease, RecordingPosition
 from bus.presence import WorkerPresence
-from eventconsole.pages import addresses, pauses, sight
+from eventconsole import addresses
+from eventconsole.pages import pauses, sight
 from eventconsole.pages.pauses import Pause
 from eventconsole.pages.sight import RedisSeen, Seen
 from eventconsole.pages.workers import standing
@@ -43,7 +44,7 @@ class NewError:
     @property
     def url(self) -> str:
         """Its dead letters."""
-        return addresses.dead_letters(fingerprint=self.group.pk)
+        return addresses.dead_letters_url(fingerprint=self.group.pk)
 
 
 @dataclass(frozen=True, slots=True)

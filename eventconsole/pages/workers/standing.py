@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from typing import Final
 
 from bus.conf import BusSettings
-from bus.presence import GroupPresence, WorkerPresence
+from bus.presence import SILENT_AFTER_HEARTBEATS, GroupPresence, WorkerPresence
 
 LATE_AFTER_BEATS: Final = 3
-"""A worker that was silent for so many heartbeats is late; once its lease has lapsed, it is gone."""
+"""A worker that was silent for so many heartbeats is late; after a few more it is taken to be gone."""
 
 GONE, STUCK, LATE, STOPPING, RUNNING = "gone", "stuck", "late", "stopping", "running"
 _ORDER: Final = (GONE, STUCK, LATE, STOPPING, RUNNING)
@@ -27,13 +27,23 @@ class Standing:
 
     @property
     def is_gone(self) -> bool:
-        """Its events are free for others."""
+        """Nobody hears of it any more: its partitions go to others, its events when its lease lapses."""
         return self.state == GONE
 
     @property
     def is_well(self) -> bool:
         """Nothing to look after."""
         return self.state in (RUNNING, STOPPING)
+
+    @property
+    def seen_at(self) -> float:
+        """Its last sign of life, in ms since 1970."""
+        return self.worker.seen_at * 1000
+
+    @property
+    def started_at(self) -> float:
+        """When it started, in ms since 1970."""
+        return self.worker.started_at * 1000
 
     @property
     def rate(self) -> float:
@@ -65,7 +75,7 @@ class Standing:
 def of(worker: WorkerPresence, now: float, settings: BusSettings) -> Standing:
     """How one worker stands at `now`, in seconds since 1970."""
     silent = max(0.0, now - worker.seen_at)
-    if silent > settings.lease_seconds:
+    if silent > SILENT_AFTER_HEARTBEATS * settings.heartbeat_interval:
         state = GONE
     elif any(group.stuck for group in worker.groups):
         state = STUCK
