@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from django.urls import path
 
-from eventconsole.pages.groups import detail, listed
+from eventconsole.pages.groups import detail, listed, offsets
 
 urlpatterns = [
     path("groups", listed.page, name="groups"),
+    path("groups/<path:name>/offsets", offsets.page, name="group-offsets"),
     path("groups/<path:name>", detail.page, name="group"),
 ]

@@ -102,16 +102,21 @@ def page(request: HttpRequest, name: str) -> HttpResponse:
     """The page."""
     known = context(name, charts.range_of(request.GET.get("range")))
     if known is None:
-        return problem(
-            request,
-            404,
-            "Consumer group",
-            f"No consumer group “{name[:200]}” has been seen.",
-            "The monitor looks every few seconds. A group is there once it is in the catalog or has a commit in Kafka.",
-            ("/groups", "All consumer groups"),
-        )
+        return unknown(request, name)
     known |= {"ranges": charts.RANGES, "handlers": _handlers(name), "user": request.user}
     return render(request, "console/groups/group.html", known)
+
+
+def unknown(request: HttpRequest, name: str) -> HttpResponse:
+    """404, and why a group may not be there."""
+    return problem(
+        request,
+        404,
+        "Consumer group",
+        f"No consumer group “{name[:200]}” has been seen.",
+        "The monitor looks every few seconds. A group is there once it is in the catalog or has a commit in Kafka.",
+        ("/groups", "All consumer groups"),
+    )
 
 
 def context(name: str, wanted: Range) -> dict[str, Any] | None:
@@ -270,12 +275,17 @@ def _charts(name: str, known: Mapping[str, list[Point]], wanted: Range, now: dat
     ]
 
 
-class Params(BaseModel):
-    """Which group, and the range of its charts."""
+class NameParams(BaseModel):
+    """Which group."""
 
     model_config = ConfigDict(extra="forbid")
 
     name: Annotated[str, StringConstraints(min_length=1, max_length=249)]
+
+
+class Params(NameParams):
+    """Which group, and the range of its charts."""
+
     range: Literal["15m", "1h", "6h", "24h"] = "15m"
 
 
