@@ -8,6 +8,7 @@ from eventconsole.pages.groups import detail, listed, offsets
 
 urlpatterns = [
     path("groups", listed.page, name="groups"),
+    path("complete/groups", listed.completions, name="complete-groups"),
     path("groups/<path:name>/offsets", offsets.page, name="group-offsets"),
     path("groups/<path:name>", detail.page, name="group"),
 ]

@@ -15,19 +15,21 @@ from pydantic import BaseModel, ConfigDict, model_validator
 from bus import handlers
 from bus.deadletterindex.pages import CursorError, Page
 from bus.lag.pages import GroupSort, group_page
-from bus.models import ClusterState, GroupState
+from bus.models import ClusterState, GroupState, TopicState
 from eventconsole.filters import Filter, FilterProblem
 from eventconsole.live import rooms
 from eventconsole.live.rooms import Content, Room
 from eventconsole.models import Scope
 from eventconsole.pages import pauses
 from eventconsole.pages.access import needs
+from eventconsole.pages.completion import complete
 from eventconsole.pages.groups.rows import Row, rows_of
 from eventconsole.pages.groups.wanted import LANGUAGE, GroupFilter
 from eventconsole.pages.listing import MAX_EXPORT, PAGE_ROWS, Sort, columns, export, sort_of, wants_export
 
 DEFAULT_SORT: Final = "-time-lag"
 _EXPORT_PAGE: Final = 500
+_COMPLETED: Final = 20
 _CHUNK: Final = 1900
 _CHUNKS: Final = 16
 _HEADS: Final = (
@@ -126,6 +128,22 @@ def render_room(params: Mapping[str, str]) -> Content:
 
 
 rooms.add(Room("groups", scope=Scope.READ, seconds=2.0, render=render_room, params=RowsParams))
+
+
+@needs(Scope.READ)
+def completions(request: HttpRequest) -> HttpResponse:
+    """What the filter could go on with."""
+    return complete(request, LANGUAGE, _values)
+
+
+def _values(field: str, beginning: str) -> list[str]:
+    if field == "group":
+        found = GroupState.objects.filter(name__icontains=beginning).order_by("name")
+        return list(found.values_list("name", flat=True)[:_COMPLETED])
+    if field == "topic":
+        topics = TopicState.objects.filter(name__icontains=beginning).order_by("name")
+        return list(topics.values_list("name", flat=True)[:_COMPLETED])
+    return ["stable", "empty", "dead"] if field == "state" else []
 
 
 def _parsed(text: str) -> tuple[Filter[GroupState], str]:
