@@ -128,7 +128,7 @@ def test_a_group_without_worker(operator: Client, seen: Callable[..., None]) -> 
 
 def test_stuck_handlers_and_silent_workers(operator: Client, seen: Callable[..., None]) -> None:
     stuck = worker(serves(NAME, stuck=1, in_flight=1, oldest_seconds=90))
-    seen((stuck, worker(seen=45, name="web-2-9-x"), worker(seen=12, name="web-3-9-x")))
+    seen((stuck, worker(seen=45, name="web-2-9-x"), worker(seen=7, name="web-3-9-x")))
     states.monitor_runs()
     states.group(NAME)
     answer = said(operator)
