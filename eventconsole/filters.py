@@ -110,7 +110,11 @@ class Filter(Generic[Row]):
     def __init__(self, terms: Sequence[Term], language: Language[Row]) -> None:
         self.terms = tuple(terms)
         self._groups = [
-            (language.fields[name].get, [term for term in terms if term.field == name])
+            (
+                language.fields[name].get,
+                _Values(terms, name, is_negated=False),
+                _Values(terms, name, is_negated=True),
+            )
             for name in dict.fromkeys(term.field for term in terms if term.field)
         ]
         self._words = [(term.patterns[0].pieces[0].casefold(), term.is_negated) for term in terms if not term.field]
@@ -124,8 +128,9 @@ class Filter(Generic[Row]):
 
     def matches(self, row: Row) -> bool:
         """Whether the row is wanted."""
-        for get, terms in self._groups:
-            if not _holds(terms, get(row) or ""):
+        for get, wanted, unwanted in self._groups:
+            value = get(row) or ""
+            if (wanted and not wanted.has(value)) or (unwanted and unwanted.has(value)):
                 return False
         if self._words:
             text = self._text(row).casefold()
@@ -133,16 +138,27 @@ class Filter(Generic[Row]):
         return True
 
 
-def _holds(terms: Sequence[Term], value: str) -> bool:
-    """None of the negated, and one of the others if there are some."""
-    wanted = found = False
-    for term in terms:
-        is_like = any(pattern.matches(value) for pattern in term.patterns)
-        if term.is_negated and is_like:
-            return False
-        wanted |= not term.is_negated
-        found |= not term.is_negated and is_like
-    return found or not wanted
+class _Values:
+    """What a field may be, or may not be. Exact values, by far the most, are found at once."""
+
+    def __init__(self, terms: Sequence[Term], field: str, *, is_negated: bool) -> None:
+        patterns = [
+            pattern
+            for term in terms
+            if term.field == field and term.is_negated is is_negated
+            for pattern in term.patterns
+        ]
+        self._exact = frozenset(pattern.pieces[0] for pattern in patterns if pattern.is_exact)
+        self._others = tuple(pattern for pattern in patterns if not pattern.is_exact)
+        self._is_given = bool(patterns)
+
+    def __bool__(self) -> bool:
+        return self._is_given
+
+    def has(self, value: str) -> bool:
+        if value in self._exact:
+            return True
+        return bool(self._others) and any(pattern.matches(value) for pattern in self._others)
 
 
 class Language(Generic[Row]):
