@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import secrets
 import time
 from collections.abc import Callable
@@ -13,6 +14,8 @@ from eventconsole.live import frames
 from eventconsole.live.feed import Feed
 from eventconsole.live.renderings import Renderings
 from eventconsole.live.tail import Tail
+
+log = logging.getLogger(__name__)
 
 MAX_SOCKETS = 1000
 
@@ -92,7 +95,10 @@ class Hub:
         while True:
             await asyncio.sleep(self._second)
             for socket in list(self._sockets):
-                socket.tick()
+                try:
+                    socket.tick()
+                except Exception:
+                    log.exception("clock_not_told and goes on")
 
 
 _hubs: WeakKeyDictionary[asyncio.AbstractEventLoop, Hub] = WeakKeyDictionary()

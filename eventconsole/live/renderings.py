@@ -105,7 +105,11 @@ class Rendering:
         loop = asyncio.get_running_loop()
         while True:
             began = loop.time()
-            await self._step()
+            try:
+                await self._step()
+            except Exception as error:
+                # Whatever it is: a room that silently stands still would be worse.
+                self._fail(_reason(error), error)
             took = loop.time() - began
             # One that takes long leaves its thread to others for as long.
             await asyncio.sleep(max(self.room.seconds - took, took, 0.0))

@@ -4,7 +4,8 @@ It opens for a page of this host and a logged-in person only. Every join is chec
 is read from the database anew, whether they are active and what they may do, and the room's scope has to be among it.
 The same is read again every half minute; a room whose scope was taken away is closed, and the socket with the login.
 
-Close codes: 4401 log in again · 4400 too many frames that aren't good · 4429 too many frames · 1013 come back later.
+Close codes: 4401 log in again · 4400 too many frames that aren't good · 4429 too many frames · 1011 and 1013 come
+back later.
 """
 
 from __future__ import annotations
@@ -14,9 +15,10 @@ import logging
 import random
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from typing import Any, Protocol
 
+from channels.exceptions import StopConsumer
 from channels.generic.websocket import AsyncWebsocketConsumer
 from django.conf import settings
 from django.http import HttpRequest, parse_cookie
@@ -37,6 +39,7 @@ FORBIDDEN_ORIGIN = 4403
 BAD_FRAMES = 4400
 TOO_MANY_FRAMES = 4429
 COME_BACK_LATER = 1013
+FAILED = 1011
 
 MAX_ROOMS = 20
 MAX_BAD_FRAMES = 20
@@ -100,7 +103,7 @@ class LiveSocket(AsyncWebsocketConsumer):  # type: ignore[misc]  # channels has 
         try:
             await super().__call__(scope, receive, send)
         finally:
-            # Also when the server ends and cancels this: then nobody says that the page is gone.
+            # Whether the page is gone, or the server ends and cancels this.
             self._end()
 
     # -- opening and closing ----------------------------------------------------------------------------------------
@@ -126,11 +129,28 @@ class LiveSocket(AsyncWebsocketConsumer):  # type: ignore[misc]  # channels has 
         self._hub.enter(self)
         self._outbox.offer(self._hub.hello())
         for work in (self._outbox.pump(), self._let_in(), self._check_again()):
-            self._tasks.append(asyncio.get_running_loop().create_task(work))
+            self._tasks.append(asyncio.get_running_loop().create_task(self._watched(work)))
 
-    async def disconnect(self, code: int) -> None:
-        """The page is gone."""
-        self._end()
+    async def dispatch(self, message: dict[str, Any]) -> None:
+        """What the server says of the connection.
+
+        Channels would first tidy up database connections, on a thread that all sockets share; ours has none.
+        """
+        match message["type"]:
+            case "websocket.connect":
+                await self.connect()
+            case "websocket.receive":
+                await self.receive(message.get("text"), message.get("bytes"))
+            case "websocket.disconnect":
+                raise StopConsumer
+
+    async def _watched(self, work: Coroutine[Any, Any, None]) -> None:
+        """One of the socket's tasks: a page whose server failed is to come back rather than to stand still."""
+        try:
+            await work
+        except Exception:
+            log.exception("socket_failed and is closed")
+            await self._close(FAILED)
 
     async def _send_text(self, text: str) -> None:
         await self.send(text_data=text)

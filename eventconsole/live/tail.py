@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from functools import cache
@@ -23,6 +24,8 @@ from eventconsole.live import frames
 from eventconsole.live.feed import Entry, Feed
 from eventconsole.live.outbox import Outbox
 from eventconsole.live.rooms import TAIL, validated
+
+log = logging.getLogger(__name__)
 
 ROWS_PER_SECOND = 20
 GATHER_SECONDS = 0.2
@@ -277,5 +280,8 @@ class Tail:
             await asyncio.sleep(self._gather)
             now = loop.time()
             for viewer in list(self._viewers):
-                viewer.flush(now - last)
+                try:
+                    viewer.flush(now - last)
+                except Exception:
+                    log.exception("rows_not_shown and dropped")
             last = now
