@@ -12,14 +12,16 @@ import { morph } from "./morph.js";
 import { clock, exact, now, refresh, setServerTime } from "./time.js";
 
 const OLD_MS = 5000;
+const WORRYING_MS = 15000;
 const WORDS = { connecting: "connecting", live: "live", stale: "not up to date", lost: "not connected", login: "logged out" };
 
 const joined = new Map(); // room and params as text → {id, room, params, since, problem}
 const byId = new Map();
-const shown = new Map(); // id of an element → what was last put there
+const shown = new WeakMap(); // element → the text that it was made of
 let lastId = 0;
 let instance = null;
 let asOf = 0;
+let isTold = false; // since the connection was opened
 let every = 0; // so many ms of age are as they should be
 
 const connection = new Connection(`${location.protocol === "https:" ? "wss" : "ws"}://${location.host}/ws/live`);
@@ -60,7 +62,10 @@ function look() {
   }
 }
 
-function join({ id, room, params, since }) {
+function join(membership) {
+  const { id, room, params, since } = membership;
+  membership.problem = "";
+  mark(membership);
   connection.send({ type: "join", id, room, params, ...(since === null ? {} : { since, instance }) });
 }
 
@@ -111,6 +116,7 @@ const takes = {
   clock(frame) {
     asOf = frame.asOf;
     every = frame.every;
+    isTold = true;
     setServerTime(frame.now);
     document.dispatchEvent(new CustomEvent("live:clock", { detail: { asOf, now: frame.now } }));
   },
@@ -149,7 +155,10 @@ connection.addEventListener("frame", ({ detail: frame }) => {
   }
   show();
 });
-connection.addEventListener("open", () => { for (const membership of joined.values()) if (!membership.isPaused) join(membership); });
+connection.addEventListener("open", () => {
+  isTold = false;
+  for (const membership of joined.values()) if (!membership.isPaused) join(membership);
+});
 connection.addEventListener("change", show);
 
 function tell(name, { room, params }, frame) {
@@ -179,14 +188,13 @@ function place(html) {
 
 function swap(target, text) {
   const { id } = target;
-  // A part that was drawn by the page's view, or changed since, differs from what was last put there.
-  if (shown.get(id)?.text === text && shown.get(id).element === target) return;
+  if (shown.get(target) === text) return;
   const template = document.createElement("template");
   template.innerHTML = text;
   const element = morph(target, template.content.firstElementChild);
   refresh(element);
   document.dispatchEvent(new CustomEvent("live:placed", { detail: { element } }));
-  shown.set(id, { text, element });
+  if (element) shown.set(element, text);
 }
 
 // -- saying how things are --------------------------------------------------------------------------------------------
@@ -197,15 +205,17 @@ function show() {
   const problems = [...new Set([...joined.values()].map((each) => each.problem).filter(Boolean))];
   const isOld = asOf > 0 && now() - asOf > OLD_MS + every;
   let state = connection.state;
-  if (state === "open") state = isOld || problems.length ? "stale" : asOf ? "live" : "connecting";
+  if (state === "open") state = !isTold ? "connecting" : isOld || problems.length ? "stale" : asOf ? "live" : "connecting";
   if (state !== said) {
     said = document.documentElement.dataset.live = state;
     for (const element of document.querySelectorAll("[data-live-state]")) element.textContent = WORDS[state];
     document.dispatchEvent(new CustomEvent("live:state", { detail: { state } }));
   }
+  // Of a page that is only looked up, the frame around it says nothing about its age.
+  const hasAge = asOf > 0 && document.querySelector("main [data-room]") !== null;
   for (const element of document.querySelectorAll("[data-as-of]")) {
-    element.hidden = !asOf;
-    if (!asOf) continue;
+    element.hidden = !hasAge;
+    if (!hasAge) continue;
     write(element, `as of ${clock(asOf)}`);
     element.title = exact(asOf);
     element.classList.toggle("old", isOld);
@@ -224,7 +234,8 @@ function showBanner(state, problems) {
     text = `The connection is gone.${since || " What you see is no longer kept up to date."}`;
     const seconds = Math.ceil((connection.nextTryAt - Date.now()) / 1000);
     next = seconds > 0 ? `Next try in ${seconds} s` : "Trying";
-  } else if (state === "stale") text = problems.length ? `Not up to date: ${problems.join("; ")}.${since}` : `Nothing new comes in.${since}`;
+  } else if (state === "stale") text = problems.length ? `Not up to date: ${problems.join("; ")}.${since}` : "";
+  if (!text && state === "stale" && now() - asOf > WORRYING_MS + every) text = `Nothing new comes in.${since}`;
   banner.hidden = !text;
   banner.classList.toggle("red", state === "lost" || state === "login");
   write(banner.querySelector("[data-banner-text]"), text);
