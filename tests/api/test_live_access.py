@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -11,6 +12,7 @@ from django.conf import settings
 from django.contrib.auth import BACKEND_SESSION_KEY, HASH_SESSION_KEY, SESSION_KEY
 from django.contrib.auth.models import Permission, User
 from django.contrib.sessions.backends.db import SessionStore
+from pydantic import BaseModel, ConfigDict
 
 from eventconsole.api.tokens import Caller
 from eventconsole.asgi import application
@@ -71,16 +73,49 @@ async def test_while_the_database_is_away_nobody_comes_in(stage: Stage) -> None:
     assert await stage.socket().connect(timeout=5) == (False, 1013)
 
 
+# -- the rooms of the product -------------------------------------------------------------------------------------
+
+# Known when the application was imported, and with it all pages.
+ROOMS = rooms.names()
+REAL = {name: room for name in ROOMS if (room := rooms.find(name))}
+
+
+def shown(*arguments: Any) -> Content:
+    """Instead of what the room shows, which needs more than a socket."""
+    return Content('<p id="shown">x</p>')
+
+
+class AnyParams(BaseModel):
+    model_config = ConfigDict(extra="allow")
+
+
+@pytest.fixture
+def real_rooms(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    replaced = {name: replace(room, render=shown, params=AnyParams) for name, room in REAL.items()}
+    monkeypatch.setattr(rooms, "_rooms", replaced)
+
+
+@pytest.mark.parametrize("room", ROOMS)
+async def test_every_room_is_shown_to_those_with_its_scope_and_to_nobody_else(
+    real_rooms: None, stage: Stage, room: str
+) -> None:
+    found = rooms.find(room)
+    scope = found.scope if found else Scope.READ
+    stage.people = {
+        "one": Caller("one", frozenset({scope.value})),
+        "rest": Caller("rest", frozenset(set(Scope) - {scope})),
+    }
+    assert await stage.socket(None).connect(timeout=5) == (False, 4401)
+    rest = await stage.open("rest")
+    await rest.say(type="join", id=1, room=room)
+    refused = await rest.hear_until(lambda frame: frame.get("id") == 1)
+    assert (refused["type"], refused["scope"]) == ("refused", scope.value)
+    one = await stage.open("one")
+    await one.say(type="join", id=1, room=room)
+    assert (await one.hear_until(lambda frame: frame.get("id") == 1))["type"] in ("fragment", "rows")
+
+
 # -- permissions --------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("room", ["things", "events"])
-async def test_every_room_asks_for_its_scope(stage: Stage, room: str) -> None:
-    stage.people["bob"] = Caller("bob", frozenset({"publish", "replay"}))
-    page = await stage.open("bob")
-    await page.say(type="join", id=1, room=room)
-    refused = await page.hear_until(lambda frame: frame["type"] in ("refused", "fragment", "rows"))
-    assert (refused["type"], refused["code"], refused["scope"]) == ("refused", "forbidden", "read")
 
 
 async def test_each_join_reads_the_permissions_anew(stage: Stage) -> None:
