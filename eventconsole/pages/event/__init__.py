@@ -21,8 +21,8 @@ from eventconsole.live.rooms import Content, Room
 from eventconsole.models import Scope
 from eventconsole.pages.access import needs, problem
 from eventconsole.pages.event import contents
-from eventconsole.pages.event.correlated import timeline_of
 from eventconsole.pages.event.story import Story, story_of
+from eventconsole.pages.event.timeline import timeline_of
 from eventconsole.places import RecordPlace, read_place
 from eventconsole.state import ledger_hours
 

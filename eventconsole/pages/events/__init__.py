@@ -19,9 +19,9 @@ from eventconsole.live.tail import SHOWN_AT_FIRST, language
 from eventconsole.models import Scope
 from eventconsole.pages.access import needs
 from eventconsole.pages.completion import complete
-from eventconsole.pages.events.lately import last_minute, lately
+from eventconsole.pages.events.finding import Finding, find
+from eventconsole.pages.events.recent import last_minute, lately
 from eventconsole.pages.events.rows import BLANK, row
-from eventconsole.pages.events.search import Finding, find
 
 
 @needs(Scope.READ)

@@ -12,7 +12,7 @@ from bus.deadletterindex.summaries import letters_of_event
 from bus.envelope import MAX_EVENT_ID
 from bus.errors import BrokerUnavailableError, EnvelopeError, LedgerUnavailableError
 from eventconsole.addresses import event_url
-from eventconsole.pages.events.lately import lately
+from eventconsole.pages.events.recent import lately
 from eventconsole.places import RecordPlace, read_place
 from eventconsole.records import OpenedRecord, desk
 from eventconsole.state import ledger, ledger_hours
