@@ -16,6 +16,7 @@ from bus import catalog, envelope
 from bus.deadletterindex.changes import Act
 from bus.deadletterindex.pages import LetterFilter
 from bus.deadletterindex.rows import unpack_headers
+from bus.deadletterindex.times import moment
 from bus.deadletters import read as read_letter
 from bus.errors import EnvelopeError, InvalidEventError
 from bus.models import DeadLetter, DeadLetterPayload, LetterStatus, Replay
@@ -162,17 +163,43 @@ def _chosen(choice: Choice) -> tuple[QuerySet[DeadLetter], list[Warn]]:
         if other:
             left_out.append(Warn("left-out", other, f"{other} are left out: they aren't open", "status"))
     letters = letters.filter(status=LetterStatus.OPEN)
+    left_out += _unconfirmed(letters, choice.force, choice.all_groups)
     if not choice.force:
-        often = letters.filter(generation__gte=MAX_GENERATION)
-        if count := often.count():
-            text = f"{count} are left out: replayed {MAX_GENERATION} times or more, they are taken with force only"
-            left_out.append(Warn("left-out", count, text, "force"))
-            letters = letters.filter(generation__lt=MAX_GENERATION)
-    if not choice.all_groups and (count := letters.filter(group="").count()):
-        text = f"{count} are left out: they name no group, and go to all groups of their topic with allGroups only"
-        left_out.append(Warn("left-out", count, text, "allGroups"))
+        letters = letters.filter(generation__lt=MAX_GENERATION)
+    if not choice.all_groups:
         letters = letters.exclude(group="")
     return letters, left_out
+
+
+def _unconfirmed(letters: QuerySet[DeadLetter], force: bool, all_groups: bool) -> list[Warn]:
+    """Which of open dead letters need a confirmation that wasn't given."""
+    found = []
+    if not force and (count := letters.filter(generation__gte=MAX_GENERATION).count()):
+        text = f"{count} are left out: replayed {MAX_GENERATION} times or more, they are taken with force only"
+        found.append(Warn("left-out", count, text, "force"))
+    if not force:
+        letters = letters.filter(generation__lt=MAX_GENERATION)
+    if not all_groups and (count := letters.filter(group="").count()):
+        text = f"{count} are left out: they name no group, and go to all groups of their topic with allGroups only"
+        found.append(Warn("left-out", count, text, "allGroups"))
+    return found
+
+
+def left_out_of(replay: Replay) -> list[Warn]:
+    """What a plan left out for want of a confirmation, of what is open still and was known when it was made."""
+    given = dict(replay.filter)
+    if "ids" in given:
+        letters = DeadLetter.objects.filter(pk__in=given["ids"])
+    else:
+        for name in ("since", "until"):
+            if name in given:
+                given[name] = moment(given[name])
+        if "topics" in given:
+            given["topics"] = tuple(given["topics"])
+        letters = LetterFilter(**given).letters()
+    letters = letters.filter(status=LetterStatus.OPEN, indexed_at__lte=replay.created_at)
+    was_forced = _of(replay).filter(generation__gte=MAX_GENERATION).exists()
+    return _unconfirmed(letters, was_forced, replay.all_groups)
 
 
 def _fix(replay: Replay, letters: QuerySet[DeadLetter]) -> int:

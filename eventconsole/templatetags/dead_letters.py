@@ -20,11 +20,11 @@ _TOLD = {
     "dead-letters.discard": "discarded",
     "dead-letters.restore": "restored",
     "error-group.note": "changed the note",
-    "replay.plan": "planned a replay",
-    "replay.run": "started the replay",
-    "replay.pause": "paused the replay",
-    "replay.resume": "resumed the replay",
-    "replay.cancel": "cancelled the replay",
+    "replay.plan": "planned replay",
+    "replay.run": "started replay",
+    "replay.pause": "paused replay",
+    "replay.resume": "resumed replay",
+    "replay.cancel": "cancelled replay",
 }
 
 
@@ -89,7 +89,9 @@ def told(entry: AuditEntry) -> str:
     if entry.what in ("dead-letters.discard", "dead-letters.restore"):
         return f"{words} {'it' if entry.changed == 1 else f'{entry.changed:,} dead letters'}"
     if entry.what.startswith("replay.") and entry.target:
-        return f"{words} {entry.target}" + (f" of {entry.changed:,}" if entry.what == "replay.plan" else "")
+        return f"{words} {entry.target}" + (
+            f" of {entry.changed:,} dead letter{'s' * (entry.changed != 1)}" if entry.what == "replay.plan" else ""
+        )
     return words
 
 

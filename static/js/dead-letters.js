@@ -9,6 +9,7 @@ const UNDO_SECONDS = 10;
 const FORCE_FROM = 3; // generations that were replayed so often need a yes
 const FOLLOWED_MS = 90_000;
 const byId = (id) => document.getElementById(id);
+const short = (id) => (id.length > 17 ? `${id.slice(0, 8)}…${id.slice(-4)}` : id);
 const failed = (error) => notice(error.message, { tone: "bad" });
 const many = (n, one, more) => `${n.toLocaleString("en")} ${n === 1 ? one : more}`;
 
@@ -195,7 +196,7 @@ function openDiscard(title, what, rows) {
   sample.hidden = !rows.length;
   sample.querySelector("tbody").replaceChildren(...rows.map((letter) => {
     const row = document.createElement("tr");
-    for (const text of [letter.eventId, letter.topic, letter.group || "none named", `${letter.error.type || ""} ${letter.error.message || ""}`.trim().slice(0, 160), ago(Date.parse(letter.lastFailedAt))]) {
+    for (const text of [short(letter.eventId), letter.topic, letter.group || "none named", `${letter.error.type || ""} ${letter.error.message || ""}`.trim().slice(0, 160), ago(Date.parse(letter.lastFailedAt))]) {
       const cell = document.createElement("td");
       cell.className = "foreign";
       cell.textContent = text;

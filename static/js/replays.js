@@ -94,7 +94,9 @@ async function replan(button) {
   try {
     const { data: old } = await call("GET", `/api/replays/${form.dataset.run}`);
     const choice = old.filter.ids ? { ids: old.filter.ids } : { filter: asApi(old.filter) };
-    const { data } = await call("POST", "/api/replays", { ...choice, reason: old.reason, force: button.dataset.force === "true" || button.dataset.replan === "force", allGroups: button.dataset.allGroups === "true" || button.dataset.replan === "allGroups" });
+    // What nothing was left out for has been confirmed, or needs no confirmation.
+    const takes = (name) => button.dataset.replan === name || !document.querySelector(`[data-replan="${name}"]`);
+    const { data } = await call("POST", "/api/replays", { ...choice, reason: old.reason, force: takes("force"), allGroups: takes("allGroups") });
     await call("POST", `/api/replays/${old.id}/cancel`).catch(() => {});
     location.assign(`/replays/${data.id}`);
   } catch (error) {

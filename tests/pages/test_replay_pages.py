@@ -46,6 +46,26 @@ def test_plan_says_how_many_where_to_and_what_is_odd(operator: Client) -> None:
     assert "in the catalog" in page  # the made-up group isn't in it
 
 
+def test_plan_offers_what_it_left_out(operator: Client) -> None:
+    fail(1)
+    fail(2, group="")
+    fail(3, generation=3)
+    page = text(operator, f"/replays/{planned(status='open').pk}")
+    assert 'data-replan="force"' in page
+    assert 'data-replan="allGroups"' in page
+    assert "1 dead letter</b>" in page
+
+
+def test_plan_with_everything_confirmed_leaves_nothing_out(operator: Client) -> None:
+    fail(2, group="")
+    fail(3, generation=3)
+    choice = Choice(LetterFilter(status="open"), force=True, all_groups=True)
+    replay = plan(choice, "ann", datetime.now(UTC), set()).replay
+    page = text(operator, f"/replays/{replay.pk}")
+    assert "data-replan" not in page
+    assert "2 dead letters" in page
+
+
 def test_button_of_a_small_plan_says_the_number_and_the_target(operator: Client) -> None:
     fail(1)
     replay = planned(status="open")

@@ -6,7 +6,6 @@ from collections.abc import Collection, Mapping
 from datetime import UTC, datetime
 from typing import Annotated, Any
 
-from django.http import HttpRequest, QueryDict
 from django.template.loader import render_to_string
 from pydantic import BaseModel, ConfigDict, StringConstraints
 
@@ -43,7 +42,6 @@ def render_replay(params: Mapping[str, str], scopes: Collection[str]) -> Content
         "can_replay": Scope.REPLAY in scopes,
         "entries": audit.of_replay(replay.pk),
         "items": items_of(replay, state, int(cursor) if cursor else None),
-        "request": _request(params),
     }
     names = ["answer", "how", "items"]
     if replay.state != Replay.State.PLANNED:
@@ -62,15 +60,6 @@ def render_replays(params: Mapping[str, str], scopes: Collection[str]) -> Conten
     """What runs or waits for somebody."""
     context = {"active": active_operations(datetime.now(UTC)), "can_replay": Scope.REPLAY in scopes}
     return Content(html=render_to_string("console/replays/active.html", context))
-
-
-def _request(params: Mapping[str, str]) -> HttpRequest:
-    # Links of a part that is drawn again keep the address that the page has.
-    request = HttpRequest()
-    query = QueryDict(mutable=True)
-    query.update({name: params[name] for name in ("state", "cursor") if params[name]})
-    request.GET = query  # type: ignore[assignment]
-    return request
 
 
 rooms.add(Room("replay", scope=Scope.READ, seconds=1.0, render=render_replay, params=ReplayParams, by_scopes=True))
