@@ -157,7 +157,11 @@ class Feed:
         self._set_problem(None)
         if new or unseen:
             for listener in list(self.listeners):
-                listener(new, unseen)
+                try:
+                    listener(new, unseen)
+                except Exception:
+                    # One room's mistake is nobody else's.
+                    log.exception("feed_not_heard by a listener")
 
     def _fail(self, problem: str, stopping: threading.Event) -> None:
         if self._stopping is stopping:

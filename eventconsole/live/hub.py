@@ -48,6 +48,7 @@ class Hub:
         self.feed = Feed(now_ms=now_ms) if feed is None else feed
         self.tail = Tail(self.feed)
         self.renderings = Renderings(now_ms) if renderings is None else renderings
+        self.feed.listeners.append(self.renderings.wake)
         self._second = second
         self._most = most
         self._sockets: set[Listening] = set()

@@ -8,8 +8,9 @@ and what they see keeps its age; the first good answer afterwards makes it fresh
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -19,6 +20,7 @@ from django.db import DatabaseError, InterfaceError
 from bus.errors import BusError, DatabaseUnavailableError
 from eventconsole.api.memory import DatabaseThreads
 from eventconsole.live import frames
+from eventconsole.live.feed import Entry
 from eventconsole.live.outbox import Outbox
 from eventconsole.live.rooms import Content, Room
 
@@ -28,6 +30,8 @@ THREADS = 4
 MAX_RENDERINGS = 500
 MAX_CONTENT_BYTES = 1_000_000
 TIMEOUT_SECONDS = 5.0
+# A room that is woken again and again rests for so long in between.
+REST_SECONDS = 0.2
 
 Key = tuple[str, tuple[tuple[str, str], ...], frozenset[str]]
 
@@ -85,6 +89,7 @@ class Rendering:
     problem: str | None = None
     task: asyncio.Task[None] | None = None
     _shown: _Shown = field(default_factory=_Shown)
+    _woken: asyncio.Event = field(default_factory=asyncio.Event)
 
     def remove(self, seat: Seat) -> None:
         """Somebody leaves. With the last one rendering ends."""
@@ -105,6 +110,7 @@ class Rendering:
         loop = asyncio.get_running_loop()
         while True:
             began = loop.time()
+            self._woken.clear()
             try:
                 await self._step()
             except Exception as error:
@@ -112,7 +118,17 @@ class Rendering:
                 self._fail(_reason(error), error)
             took = loop.time() - began
             # One that takes long leaves its thread to others for as long.
-            await asyncio.sleep(max(self.room.seconds - took, took, 0.0))
+            pause = max(self.room.seconds - took, took)
+            rest = min(pause, max(took, REST_SECONDS))
+            await asyncio.sleep(rest)
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._woken.wait(), pause - rest)
+
+    def wake(self, entries: Sequence[Entry]) -> None:
+        """Render soon if one of them concerns the room."""
+        concerns = self.room.wakes
+        if concerns is not None and any(concerns(self.params, entry.transition) for entry in entries):
+            self._woken.set()
 
     async def _step(self) -> None:
         at_ms = self.renderings.now_ms()
@@ -218,6 +234,11 @@ class Renderings:
     @staticmethod
     def _key(room: Room, params: Mapping[str, str], scopes: frozenset[str]) -> Key:
         return room.name, tuple(sorted(params.items())), scopes if room.by_scopes else frozenset()
+
+    def wake(self, entries: Sequence[Entry], unseen: int = 0) -> None:
+        """What is new in the feed."""
+        for rendering in list(self._live.values()):
+            rendering.wake(entries)
 
     def close(self) -> None:
         """End all renderings and their threads, without waiting for what is being rendered."""

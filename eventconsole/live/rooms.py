@@ -12,6 +12,9 @@ Each item of `html` is compared and sent by itself, so a number that changes eac
 What a room shows may rest on nobody in particular: everybody in it sees the same. One whose buttons depend on what the
 viewer may do says `by_scopes=True`; then `render` gets the viewer's scopes as its second argument, and runs once for
 each set of them.
+
+A room about a few events needn't wait for its next turn: `wakes(params, transition)` says which transitions concern it,
+and it is rendered when one comes.
 """
 
 from __future__ import annotations
@@ -22,6 +25,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from bus.activity import Transition
 from bus.errors import ConfigurationError
 from eventconsole.models import Scope
 
@@ -67,6 +71,7 @@ class Room:
     render: Callable[..., Content]
     params: type[BaseModel] = NoParams
     by_scopes: bool = False
+    wakes: Callable[[Mapping[str, str], Transition], bool] | None = None
 
     def validated(self, given: Mapping[str, str]) -> dict[str, str]:
         """The parameters. Raises ParamsProblem."""

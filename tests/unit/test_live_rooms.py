@@ -13,10 +13,12 @@ from pydantic import BaseModel, ConfigDict
 
 from bus.errors import ConfigurationError
 from eventconsole.live import rooms
+from eventconsole.live.feed import Entry
 from eventconsole.live.outbox import Outbox
 from eventconsole.live.renderings import Renderings, Seat
 from eventconsole.live.rooms import Content, ParamsProblem, Room
 from eventconsole.models import Scope
+from tests.unit.live_streams import transition
 
 NOBODY: frozenset[str] = frozenset()
 
@@ -183,6 +185,26 @@ async def test_a_room_that_shows_what_the_viewer_may_do_is_rendered_for_each_set
     watcher.join(room, frozenset({"replay", "read"}))
     assert (await watcher.hear("fragment"))["html"] == "<p id='a'>read,replay</p>"
     assert len(renderings) == 2
+
+
+async def test_a_room_about_an_event_does_not_wait_for_its_turn(renderings: Renderings, watcher: Watcher) -> None:
+    texts = ["before"]
+    room = Room(
+        "event",
+        Scope.READ,
+        60.0,
+        lambda params: Content(f"<p id='a'>{texts[-1]}</p>"),
+        RangeParams,
+        wakes=lambda params, transition: transition.event_id == params["group"],
+    )
+    watcher.join(room, group="e-1")
+    await watcher.hear("fragment")
+    texts.append("after")
+    renderings.wake([Entry(1, transition("e-2"))])
+    await asyncio.sleep(0.3)
+    assert watcher.got.empty()
+    renderings.wake([Entry(2, transition("e-2")), Entry(3, transition("e-1"))])
+    assert "after" in (await watcher.hear("fragment"))["html"]
 
 
 async def test_rendering_ends_with_the_last_who_looks(renderings: Renderings, watcher: Watcher) -> None:

@@ -13,6 +13,7 @@ from django.template.loader import render_to_string
 from django.urls import path
 from pydantic import BaseModel, ConfigDict
 
+from bus.activity import Transition
 from bus.envelope import MAX_EVENT_ID
 from bus.errors import LedgerUnavailableError
 from bus.models import DeadLetter
@@ -136,7 +137,12 @@ def live(params: Mapping[str, str]) -> Content:
     )
 
 
-rooms.add(Room("event", scope=Scope.READ, seconds=1.0, render=live, params=EventParams))
+def concerns(params: Mapping[str, str], transition: Transition) -> bool:
+    """Whether something happened to the page's event: then it is read at once."""
+    return transition.event_id == params["id"]
+
+
+rooms.add(Room("event", scope=Scope.READ, seconds=1.0, render=live, params=EventParams, wakes=concerns))
 
 urlpatterns = [
     path("events/", page, name="event-by-query"),
