@@ -116,26 +116,31 @@ def restore(ids: Sequence[int], act: Act, at: datetime) -> list[int]:
 def begin_replay(ids: Sequence[int], replay: Replay, who: str, at: datetime) -> list[int]:
     """Take those of the dead letters for a replay that are open; returns which. Belongs into a transaction."""
     counts = Counts()
-    chosen = DeadLetter.objects.filter(pk__in=ids, status=LetterStatus.OPEN, replayed_times=0)
-    # Locked by `move` only after this; but nothing else makes an open dead letter a replayed one.
-    first_time = dict(chosen.values_list("pk", "fingerprint"))
-    moved = move(
-        ids,
-        [LetterStatus.OPEN],
-        LetterStatus.REPLAYING,
-        counts,
+    found = list(
+        DeadLetter.objects.select_for_update()
+        .filter(pk__in=ids, status=LetterStatus.OPEN, purged_at=None)
+        .order_by("pk")
+        .values_list("pk", "replayed_times", *Spot._fields)
+    )
+    if not found:
+        return []
+    DeadLetter.objects.filter(pk__in=[row[0] for row in found]).update(
+        status=LetterStatus.REPLAYING,
         replay=replay,
         replayed_at=at,
         replayed_by=who[:200],
         replayed_times=F("replayed_times") + 1,
     )
-    for fingerprint in DeadLetter.objects.filter(pk__in=moved).values_list("fingerprint", flat=True).distinct():
+    for _, times, *names in found:
+        spot = Spot(*names)
+        counts.add(spot, LetterStatus.OPEN, -1)
+        counts.add(spot, LetterStatus.REPLAYING)
+        if not times:
+            counts.add_to(spot.fingerprint, "replayed")
+    for fingerprint in {row[2] for row in found}:
         counts.mark(fingerprint, "last_replayed_at", at)
-    for pk in moved:
-        if pk in first_time:
-            counts.add_to(first_time[pk], "replayed")
     counts.apply()
-    return moved
+    return [row[0] for row in found]
 
 
 def undo_replay(ids: Sequence[int]) -> list[int]:

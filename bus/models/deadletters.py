@@ -113,10 +113,17 @@ class DeadLetter(models.Model):
     replayed_times = models.PositiveIntegerField(default=0, help_text="Of its event, earlier generations included.")
     failed_again_times = models.PositiveIntegerField(default=0, help_text="Of its event, up to this generation.")
     previous = models.ForeignKey(
-        "self", on_delete=models.SET_NULL, null=True, blank=True, related_name="next", db_index=True
+        "self", on_delete=models.SET_NULL, null=True, blank=True, related_name="next", db_index=False
     )
+    # Without an index, which each replayed one would cost: a replay knows its dead letters by its items.
     replay = models.ForeignKey(
-        "bus.Replay", on_delete=models.SET_NULL, null=True, blank=True, related_name="+", help_text="The newest."
+        "bus.Replay",
+        on_delete=models.SET_NULL,
+        null=True,
+        blank=True,
+        related_name="+",
+        db_index=False,
+        help_text="The newest.",
     )
     replayed_at = models.DateTimeField(null=True, blank=True)
     replayed_by = models.CharField(max_length=200, blank=True)
@@ -145,6 +152,7 @@ class DeadLetter(models.Model):
             models.Index(fields=["reason", "last_failed_at", "id"], name="bus_letter_reason"),
             models.Index(fields=["key", "last_failed_at", "id"], name="bus_letter_key"),
             models.Index(fields=["correlation_id", "last_failed_at", "id"], name="bus_letter_correlation"),
+            models.Index(fields=["previous"], condition=models.Q(previous__isnull=False), name="bus_letter_previous"),
         ]
 
     def __str__(self) -> str:

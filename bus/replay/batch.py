@@ -14,7 +14,7 @@ from bus import catalog
 from bus.deadletterindex import changes
 from bus.models import DeadLetter, LetterStatus, Replay, ReplayItem
 from bus.replay.lease import Ends, Holding
-from bus.replay.records import Outgoing
+from bus.replay.records import Item, Outgoing, with_letters
 
 State = ReplayItem.State
 MAX_BATCH_BYTES: Final = 16 * 1024 * 1024
@@ -30,8 +30,8 @@ class Results:
 
 
 def take(
-    replay: Replay, items: Sequence[ReplayItem], ends: Ends, holding: Holding, clock: Any, now: datetime
-) -> list[ReplayItem] | None:
+    replay: Replay, items: Sequence[Item], ends: Ends, holding: Holding, clock: Any, now: datetime
+) -> list[Item] | None:
     """Take waiting items, and their dead letters; returns those that are to be sent, None when it doesn't run any more.
 
     The offsets at which the topics ended are stored by the same transaction: whoever goes on after a crash reads back
@@ -40,25 +40,21 @@ def take(
     with transaction.atomic():
         if not holding.write(clock, now, Q(state=Replay.State.RUNNING), batch_ends=_document(ends)):
             return None
-        present = set(
-            ReplayItem.objects.select_for_update()
-            .filter(pk__in=[item.pk for item in items], state=State.WAITING)
-            .order_by("pk")
-            .values_list("pk", flat=True)
-        )
-        waiting = [item for item in items if item.pk in present]
-        ids = [item.dead_letter_id for item in waiting]
+        these = ReplayItem.objects.filter(pk__in=[item.pk for item in items])
+        # Whoever else changes waiting items has changed the replay before, and waits for this transaction.
+        if these.filter(state=State.WAITING).update(state=State.TAKEN) < len(items):
+            present = set(these.filter(state=State.TAKEN).values_list("pk", flat=True))
+            items = [item for item in items if item.pk in present]
+        ids = [item.letter_id for item in items]
         mine = set(changes.begin_replay(ids, replay, replay.created_by, now))
-        # A replay of one has its dead letter since it was asked for.
-        mine.update(
-            DeadLetter.objects.filter(pk__in=ids, status=LetterStatus.REPLAYING, replay_id=replay.pk).values_list(
-                "pk", flat=True
-            )
-        )
-        taken = [item for item in waiting if item.dead_letter_id in mine]
-        ReplayItem.objects.filter(pk__in=[item.pk for item in taken]).update(state=State.TAKEN)
-        _skip([(item.pk, _why_not(item)) for item in waiting if item.dead_letter_id not in mine], replay.pk, now)
-    return taken
+        if len(mine) < len(items):
+            # A replay of one has its dead letter since it was asked for.
+            its_own = DeadLetter.objects.filter(pk__in=ids, status=LetterStatus.REPLAYING, replay_id=replay.pk)
+            mine.update(its_own.values_list("pk", flat=True))
+            others = [item for item in items if item.letter_id not in mine]
+            _skip([(item.pk, _why_not(item)) for item in others], replay.pk, now)
+            items = [item for item in items if item.letter_id in mine]
+    return list(items)
 
 
 def settle(results: Results, taken: int, holding: Holding, clock: Any, now: datetime, speed: float) -> None:
@@ -91,30 +87,28 @@ def _mark_sent(sent: Sequence[tuple[Outgoing, int, int]], now: datetime) -> None
         )
 
 
-def next_items(replay: Replay, count: int, unknown_size: int) -> tuple[list[ReplayItem], list[str]]:
+def next_items(replay: Replay, count: int, unknown_size: int) -> tuple[list[Item], list[str]]:
     """The items that are to be sent next, no more than fit into memory, and the topics they go to.
 
     `unknown_size` is the size in bytes of those whose value is only at its origin.
     """
-    items = list(ReplayItem.objects.filter(replay=replay, state=State.WAITING).order_by("sequence")[:count])
-    rows = DeadLetter.objects.filter(pk__in=[item.dead_letter_id for item in items])
-    letters = {pk: (group, topic, size) for pk, group, topic, size in rows.values_list("pk", "group", "topic", "size")}
-    chosen: list[ReplayItem] = []
+    waiting = ReplayItem.objects.filter(replay=replay, state=State.WAITING).order_by("sequence")
+    items = with_letters(waiting.values_list("pk", "dead_letter_id")[:count])
     topics: set[str] = set()
     size = 0
-    for item in items:
+    for index, (_, _, letter) in enumerate(items):
         if size > MAX_BATCH_BYTES:
-            break
-        chosen.append(item)
-        if (letter := letters.get(item.dead_letter_id)) is not None:
-            topics.add(catalog.replay_topic(letter[0]) if letter[0] else letter[1])
-            size += letter[2] or unknown_size
-    return chosen, sorted(topics)
+            return items[:index], sorted(topics)
+        if letter is not None:
+            topics.add(catalog.replay_topic(letter.group) if letter.group else letter.topic)
+            size += letter.size or unknown_size
+    return items, sorted(topics)
 
 
-def taken_items(replay: Replay) -> list[ReplayItem]:
+def taken_items(replay: Replay) -> list[Item]:
     """The items of a batch that somebody took and didn't settle."""
-    return list(ReplayItem.objects.filter(replay=replay, state=State.TAKEN).order_by("sequence"))
+    taken = ReplayItem.objects.filter(replay=replay, state=State.TAKEN).order_by("sequence")
+    return with_letters(taken.values_list("pk", "dead_letter_id"))
 
 
 def ends_of(replay: Replay) -> Ends:
@@ -140,8 +134,8 @@ def _skip(items: Iterable[tuple[int, str]], replay_id: int, now: datetime) -> No
         Replay.objects.filter(pk=replay_id).update(skipped=F("skipped") + skipped)
 
 
-def _why_not(item: ReplayItem) -> str:
-    letter = DeadLetter.objects.filter(pk=item.dead_letter_id).first()
+def _why_not(item: Item) -> str:
+    letter = DeadLetter.objects.filter(pk=item.letter_id).first()
     if letter is None:
         return "the dead letter is gone"
     by = letter.discarded_by if letter.status == LetterStatus.DISCARDED else letter.replayed_by

@@ -21,6 +21,7 @@ from bus.replay.forgotten import Forgotten
 from bus.replay.outcomes import Outcomes
 from bus.replay.sender import Sender
 
+_LINGER_MS: Final = 0.5
 LIVE_SECONDS: Final = 30.0
 """A worker that was silent for so long is none to count on."""
 
@@ -41,9 +42,11 @@ class Engine:
     ) -> None:
         settings = settings or conf.current()
         self._clock = clock
+        # Events of one key go one by one: each would wait for others to share its request.
+        hurried = settings.model_copy(update={"linger_ms": min(settings.linger_ms, _LINGER_MS)})
         self.sender = Sender(
             owner or new_worker_name(),
-            lambda: RecordProducer(settings),
+            lambda: RecordProducer(hurried),
             lambda: _arrivals(settings),
             settings,
             clock=clock,

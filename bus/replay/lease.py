@@ -13,6 +13,9 @@ from bus.errors import BusError
 from bus.models import Replay
 from bus.replay.pace import Pace
 
+_FEWEST, _MOST = 250, 4000
+_SHORT_SECONDS, _LONG_SECONDS = 1.0, 3.0
+
 Ends = dict[str, dict[int, int]]
 """Per topic and partition the offset of the next record."""
 
@@ -31,8 +34,17 @@ class Holding:
     seconds: float
     valid_until: float
     pace: Pace
+    most: int = 1000
+    """How many are taken at once, at most: changed with how long that takes."""
     ends: Ends = field(default_factory=dict)
     """Where topics end at least: as asked once, moved on with every answer since."""
+
+    def learn(self, count: int, seconds: float) -> None:
+        """A batch of so many took so long. Large ones cost less; pausing waits for the one that is taken."""
+        if seconds > _LONG_SECONDS:
+            self.most = max(_FEWEST, self.most // 2)
+        elif count == self.most and seconds < _SHORT_SECONDS:
+            self.most = min(_MOST, self.most * 2)
 
     def check(self, clock: Callable[[], float]) -> None:
         """Raise LeaseLostError when somebody else may have it."""

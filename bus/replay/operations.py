@@ -157,10 +157,9 @@ def cancel(replay_id: int, who: str, now: datetime) -> Replay:
         _simply(replay_id, Verb.CANCEL, who, now, finished_at=now)
         _skip_waiting(replay_id, f"cancelled by {who}", now)
         # Of a replay of one, which has its dead letter from the beginning.
-        waiting = DeadLetter.objects.filter(replay_id=replay_id, status=LetterStatus.REPLAYING).exclude(
-            pk__in=ReplayItem.objects.filter(replay_id=replay_id)
-            .exclude(state=ReplayItem.State.SKIPPED)
-            .values("dead_letter_id")
+        skipped = ReplayItem.objects.filter(replay_id=replay_id, state=ReplayItem.State.SKIPPED)
+        waiting = DeadLetter.objects.filter(
+            pk__in=skipped.values("dead_letter_id"), replay_id=replay_id, status=LetterStatus.REPLAYING
         )
         changes.undo_replay(list(waiting.values_list("pk", flat=True)))
         close_audit(replay_id, now, f"cancelled by {who}")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Final, NamedTuple, Protocol
 
@@ -11,7 +11,7 @@ from bus.deadletterindex.rows import unpack_headers
 from bus.deadletters import HeaderSequence, OutgoingRecord
 from bus.envelope import EVENT_ID, Headers
 from bus.kafka.consumer import Record, headers_of
-from bus.models import DeadLetter, DeadLetterPayload, Replay, ReplayEdit, ReplayItem
+from bus.models import DeadLetter, DeadLetterPayload, Replay, ReplayEdit
 
 REPLAY_OF: Final = "replay-of"
 """The event that an edited copy was made from; of a dead letter without a group, where it is in Kafka."""
@@ -28,9 +28,27 @@ class Letter(NamedTuple):
 
     event_id: str
     topic: str
+    group: str
+    size: int
     dlq_topic: str
     dlq_partition: int
     dlq_offset: int
+
+
+class Item(NamedTuple):
+    """What is needed of `bus.models.ReplayItem`, with its dead letter, None when that has left the index."""
+
+    pk: int
+    letter_id: int
+    letter: Letter | None
+
+
+def with_letters(items: Iterable[tuple[int, int]]) -> list[Item]:
+    """Items, given by their ids and those of their dead letters, in their order."""
+    wanted = list(items)
+    columns = DeadLetter.objects.filter(pk__in=[letter_id for _, letter_id in wanted])
+    letters = {pk: Letter(*rest) for pk, *rest in columns.values_list("pk", *Letter._fields)}
+    return [Item(pk, letter_id, letters.get(letter_id)) for pk, letter_id in wanted]
 
 
 class Payload(NamedTuple):
@@ -72,34 +90,30 @@ def mark_of(topic: str, headers: HeaderSequence | None) -> Mark:
 
 
 def outgoing(
-    replay: Replay, items: Iterable[ReplayItem], places: Places, keep: Callable[[], None] = lambda: None
+    replay: Replay, items: Sequence[Item], places: Places, keep: Callable[[], None] = lambda: None
 ) -> list[Outgoing]:
     """The records of these items, in their order. Raises BrokerUnavailableError when a part has to be read from Kafka.
 
     `keep` is called between two: reading from Kafka can take seconds.
     """
-    wanted = list(items)
-    ids = [item.dead_letter_id for item in wanted]
-    columns = DeadLetter.objects.filter(pk__in=ids).values_list("pk", *Letter._fields)
-    letters = {pk: Letter(*rest) for pk, *rest in columns}
+    ids = [item.letter_id for item in items]
     rows = DeadLetterPayload.objects.filter(pk__in=ids).values_list("pk", "value", "key", "headers")
     payloads = {pk: Payload(value, key, headers) for pk, value, key, headers in rows}
     is_edit = replay.kind == Replay.Kind.EDIT
-    edits = ReplayEdit.objects.in_bulk([item.pk for item in wanted]) if is_edit else {}
+    edits = ReplayEdit.objects.in_bulk([item.pk for item in items]) if is_edit else {}
     found: list[Outgoing] = []
-    for item in wanted:
+    for pk, letter_id, letter in items:
         keep()
-        letter = letters.get(item.dead_letter_id)
         if letter is None:
-            found.append(Outgoing(item.pk, item.dead_letter_id, None, "the dead letter is gone"))
+            found.append(Outgoing(pk, letter_id, None, "the dead letter is gone"))
             continue
         try:
-            read = opened(letter, payloads.get(item.dead_letter_id), places)
-            record = _record(letter, read, edits.get(item.pk), replay.all_groups)
+            read = opened(letter, payloads.get(letter_id), places)
+            record = _record(letter, read, edits.get(pk), replay.all_groups)
         except ValueError as error:
-            found.append(Outgoing(item.pk, item.dead_letter_id, None, str(error)))
+            found.append(Outgoing(pk, letter_id, None, str(error)))
         else:
-            found.append(Outgoing(item.pk, item.dead_letter_id, record))
+            found.append(Outgoing(pk, letter_id, record))
     return found
 
 

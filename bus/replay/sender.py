@@ -9,7 +9,6 @@ event id and generation of the first, and the ledger drops it.
 from __future__ import annotations
 
 import logging
-import threading
 import time
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
@@ -24,14 +23,14 @@ from bus.models import Replay, ReplayItem
 from bus.replay import batch, lease, states
 from bus.replay.arrivals import Arrivals
 from bus.replay.batch import Results
+from bus.replay.flight import Flight
 from bus.replay.lease import Holding, LeaseLostError
 from bus.replay.pace import Pace
-from bus.replay.records import Outgoing, outgoing
+from bus.replay.records import Item, Outgoing, outgoing
 from bus.replay.states import Verb
 
 log = logging.getLogger("bus.replay")
 
-BATCH: Final = 1000
 MONITOR: Final = "the monitor"
 _CHECKED_EVERY: Final = 100
 _PAUSE_SECONDS: Final = 2.0
@@ -145,11 +144,13 @@ class Sender:
         # A batch in hand is sent whatever was decided meanwhile: some of it may have arrived already.
         if left := batch.taken_items(replay):
             return self._go_on(replay, left, holding)
-        count = holding.pace.due(self._most(replay), self._clock())
+        count = holding.pace.due(min(self._most(replay), holding.most), self._clock())
         if not count and holding.valid_until - self._clock() < holding.seconds / 2:
             # Whoever took it over in the meantime would begin at once.
             holding.write(self._clock, self._now())
+        began = self._clock()
         sent = self._send_next(replay, count, holding) if count else 0
+        holding.learn(sent, self._clock() - began)
         replay.refresh_from_db(fields=["sent", "skipped", "state"])
         if self._most(replay) == 0:
             if replay.sent + replay.skipped < replay.total and replay.state == Replay.State.RUNNING and _waits(replay):
@@ -169,8 +170,8 @@ class Sender:
         if replay.state != Replay.State.RUNNING or gone >= replay.total:
             return 0
         if _waits(replay):
-            return max(0, min(BATCH, (replay.canary or 0) - gone))
-        return BATCH
+            return max(0, (replay.canary or 0) - gone)
+        return replay.total - gone
 
     def _holding(self, replay: Replay) -> Holding | None:
         held = self._holdings.get(replay.pk)
@@ -194,7 +195,7 @@ class Sender:
             return 0
         return self._send(self._records(replay, taken, holding), holding)
 
-    def _go_on(self, replay: Replay, left: list[ReplayItem], holding: Holding) -> int:
+    def _go_on(self, replay: Replay, left: list[Item], holding: Holding) -> int:
         """Finish what another process, or this one, began: what arrived isn't sent again."""
         records = self._records(replay, left, holding)
         marks = {record.mark: record for record in records if record.mark}
@@ -206,7 +207,7 @@ class Sender:
         holding.ends = {}  # of that batch: they are stored, and too old for the next one
         return len(arrived) + (self._send(rest, holding) if rest else 0)
 
-    def _records(self, replay: Replay, items: Sequence[ReplayItem], holding: Holding) -> list[Outgoing]:
+    def _records(self, replay: Replay, items: Sequence[Item], holding: Holding) -> list[Outgoing]:
         def keep() -> None:
             if holding.valid_until - self._clock() < holding.seconds / 2:
                 holding.write(self._clock, self._now())
@@ -215,13 +216,19 @@ class Sender:
 
     def _send(self, records: Sequence[Outgoing], holding: Holding) -> int:
         """Send the records of a batch, wait for every answer, settle."""
-        flight = _Flight(len(records))
-        for number, each in enumerate(records):
-            if number % _CHECKED_EVERY == 0:
-                holding.check(self._clock)
-            self._send_one(each, flight)
-        while not flight.landed.wait(min(0.5, holding.seconds / 4)):
-            holding.write(self._clock, self._now())
+        flight = Flight(records)
+        number, pause = 0, min(0.5, holding.seconds / 4)
+        while not flight.is_over:
+            each = flight.next(pause)
+            if each is None or holding.valid_until - self._clock() < holding.seconds / 2:
+                if flight.is_over:
+                    break
+                holding.write(self._clock, self._now())
+            if each is not None:
+                if number % _CHECKED_EVERY == 0:
+                    holding.check(self._clock)
+                number += 1
+                self._send_one(each, flight)
         for each, partition, offset in flight.results.sent:
             assert each.record is not None
             ends = holding.ends.get(each.record.topic)
@@ -237,7 +244,7 @@ class Sender:
             self._rest(holding.replay_id)
         return sent
 
-    def _send_one(self, each: Outgoing, flight: _Flight) -> None:
+    def _send_one(self, each: Outgoing, flight: Flight) -> None:
         record = each.record
         if record is None:
             flight.land(each, PublishRefusedError("", each.problem))
@@ -271,29 +278,6 @@ class Sender:
         held = self._holdings.pop(replay_id, None)
         if held is not None:
             held.give_back()
-
-
-class _Flight:
-    """Records on their way; answers come on the producer's thread."""
-
-    def __init__(self, count: int) -> None:
-        self.results = Results()
-        self.unknown: list[Exception] = []
-        self.landed = threading.Event()
-        self._left = count
-        self._lock = threading.Lock()
-
-    def land(self, each: Outgoing, answer: Delivered | Exception) -> None:
-        with self._lock:
-            if isinstance(answer, Delivered):
-                self.results.sent.append((each, answer.partition, answer.offset))
-            elif isinstance(answer, PublishRefusedError):
-                self.results.refused.append((each, answer.reason))
-            else:
-                self.unknown.append(answer)
-            self._left -= 1
-            if self._left == 0:
-                self.landed.set()
 
 
 def _waits(replay: Replay) -> bool:

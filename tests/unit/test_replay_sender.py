@@ -16,6 +16,8 @@ from bus.kafka.producer import Delivered, OnDelivery
 from bus.models import DeadLetter, LetterStatus, Replay, ReplayItem
 from bus.replay import operations
 from bus.replay.arrivals import Arrivals
+from bus.replay.lease import Holding
+from bus.replay.pace import Pace
 from bus.replay.plan import Choice, plan
 from bus.replay.sender import Sender
 from tests.indexed import NOW, MadeUpRecord, index, record
@@ -240,3 +242,40 @@ def test_paused_means_that_no_more_is_taken(kafka: Kafka, time: Time) -> None:
         time.seconds += 0.5
         its_sender.step()
     assert len(kafka.sent()) == 30
+
+
+@pytest.mark.parametrize("loses", [False, True])
+@pytest.mark.parametrize("unanswered", range(6))
+def test_what_follows_an_unanswered_event_of_its_key_never_overtakes_it(
+    kafka: Kafka, time: Time, unanswered: int, loses: bool
+) -> None:
+    replay = running(12)
+    kafka.answer = [*[None] * unanswered, PublishUnknownError("", "no answer")]
+    kafka.loses = [*[False] * unanswered, loses]
+    its_sender = sender(kafka, time)
+    for _ in range(10):
+        its_sender.step()
+        time.seconds += 3
+    replay.refresh_from_db()
+    assert (replay.sent, states()) == (12, {"sent": 12})
+    assert sorted(kafka.sent()) == sorted(f"event-{number}" for number in range(12)), "each once"
+    for key in range(3):
+        mine = [number for number in map(numbered, kafka.sent()) if number % 3 == key]
+        assert mine == sorted(mine), f"key-{key} arrived as {mine}"
+
+
+def numbered(event_id: str) -> int:
+    return int(event_id.removeprefix("event-"))
+
+
+def test_batches_grow_while_they_are_quick_and_shrink_when_they_take_long() -> None:
+    holding = Holding(1, "one", 1, 30.0, 30.0, Pace(None, 0.0))
+    holding.learn(1000, 0.2)
+    holding.learn(2000, 0.2)
+    holding.learn(4000, 0.2)
+    assert holding.most == 4000
+    holding.learn(17, 0.0)
+    assert holding.most == 4000
+    for _ in range(9):
+        holding.learn(holding.most, 10.0)
+    assert holding.most == 250
