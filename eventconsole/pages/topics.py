@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Any, Final
 
 import orjson
@@ -11,7 +11,7 @@ from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
 from django.urls import path
 
-from bus import catalog, history
+from bus import catalog
 from bus.deadletterindex.pages import CursorError
 from bus.deadletterindex.summaries import open_counts
 from bus.handlers import registry
@@ -19,6 +19,7 @@ from bus.lag.pages import MAX_PAGE, TopicSort, topic_page
 from bus.models import ClusterState, TopicState
 from bus.schemas.base import example
 from eventconsole.models import Scope
+from eventconsole.pages import charts
 from eventconsole.pages.access import needs, problem
 from eventconsole.pages.listing import PAGE_ROWS, columns, export, sort_of, wants_export
 
@@ -28,7 +29,6 @@ KINDS: Final = {
     "replay": "Replay",
     "foreign": "Of others",
 }
-_CHART_MINUTES: Final = 60
 
 
 @needs(Scope.READ)
@@ -140,16 +140,20 @@ def _consumers(name: str, state: TopicState | None) -> list[dict[str, Any]]:
     return sorted(found.values(), key=lambda each: str(each["group"]))
 
 
-def _chart(name: str, now: datetime) -> dict[str, Any]:
-    points = history.points(f"topic:{name}", now - timedelta(minutes=_CHART_MINUTES), now, history.COARSE_STEP)
-    values = [point.values.get("published") for point in points]
-    return {
-        "id": "topic-rate",
-        "title": "Published per second, last hour",
-        "options": {"series": [{"label": "published", "colour": "--accent"}], "unit": "/s"},
-        "points": [[int(point.at.timestamp()) for point in points], values],
-        "rows": [{"at": f"{point.at:%H:%M}", "values": [point.values.get("published")]} for point in points],
-    }
+def _chart(name: str, now: datetime) -> charts.Chart:
+    wanted = charts.range_of("1h")
+    line = charts.Line("published", "--chart-1", f"topic:{name}", "published")
+    known = charts.samples.of(wanted, [line.series], now)
+    return charts.chart(
+        "topic-rate",
+        "Published per second, last hour",
+        [line],
+        known,
+        wanted,
+        now,
+        unit="/s",
+        empty="Nothing was published in the last hour, or the monitor didn't run.",
+    )
 
 
 def _exported(kind: str, q: str, dead: Mapping[str, int]) -> Iterator[dict[str, Any]]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import subprocess
 import sys
 
-BENCHMARKS = ("publish_ratio", "consume_ratio", "dead_letters", "replay", "live")
+BENCHMARKS = ("publish_ratio", "consume_ratio", "dead_letters", "replay", "live", "pages")
 
 
 def main() -> None:
