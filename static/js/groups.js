@@ -21,7 +21,7 @@ async function change(verb, topic, reason, button) {
     const answer = await call("POST", `${stack().dataset.groupApi}/${verb}`, { ...(topic ? { topic } : {}), ...(reason ? { reason } : {}) });
     asked.set(topic, { verb, at });
     setTimeout(() => giveUp(topic, at), PATIENCE);
-    if (answer.data?.isTold === false) notice("It is written down, but Redis is away: workers hear of it when it is back.", { tone: "bad" });
+    if (answer.data?.told === false) notice("It is written down, but Redis is away: workers hear of it when it is back.", { tone: "bad" });
     look();
   } finally {
     if (button) button.disabled = false;

@@ -51,17 +51,17 @@ function counted(count, one, many = `${one}s`) {
   return `${number.format(count)} ${count === 1 ? one : many}`;
 }
 
-function sentence({ again, passed, sample, note, rows }) {
+function sentence({ again, passed, skipped: sample, note, rows }) {
   const parts = [];
   if (again) parts.push(`${counted(again, "event")} would be read again`);
   if (passed) parts.push(`${counted(passed, "event")} that it hasn't read would be passed over for good`);
   if (!parts.length) return `Nothing would change: all ${counted(rows.length, "partition")} are there already.`;
   let text = `${parts.join(", and ")}.`;
   if (sample) {
-    const skipped = sample.handled + sample.deadLetters;
+    const known = sample.handled + sample.deadLetters;
     const isAll = sample.lookedAt >= sample.total;
-    const about = isAll ? skipped : Math.round((skipped / Math.max(1, sample.lookedAt)) * sample.total);
-    text += ` ${isAll ? "" : "About "}${number.format(about)} of them would be skipped as already handled${isAll ? "" : ` (as ${number.format(skipped)} of ${number.format(sample.lookedAt)} that were looked at)`}.`;
+    const about = isAll ? known : Math.round((known / Math.max(1, sample.lookedAt)) * sample.total);
+    text += ` ${isAll ? "" : "About "}${number.format(about)} of them would be skipped as already handled${isAll ? "" : ` (as ${number.format(known)} of ${number.format(sample.lookedAt)} that were looked at)`}.`;
   }
   return note ? `${text} ${note.charAt(0).toUpperCase()}${note.slice(1)}.` : text;
 }
@@ -79,7 +79,7 @@ function show(found) {
   panel.querySelector("[data-plan-answer]").textContent = sentence(found);
   panel.querySelector("[data-plan-at]").textContent = `as of ${clock(Date.now())}`;
   const again = panel.querySelector("[data-plan-again]");
-  again.hidden = !(found.again && found.isOurs);
+  again.hidden = !(found.again && found.canHandleAgain);
   document.getElementById("handle-again").checked = false;
   panel.querySelector("[data-plan-rows]").replaceChildren(...found.rows.map((row) => {
     const line = document.createElement("tr");
@@ -143,7 +143,7 @@ applying.addEventListener("submit", (event) => {
   event.preventDefault();
   guarded(applying, async () => {
     const moves = plan.rows.map(({ topic, partition, before, after }) => ({ topic, partition, before, after }));
-    const body = { moves, epoch: plan.epoch, handleAgain: document.getElementById("handle-again").checked, reason: applying.elements.reason.value.trim() };
+    const body = { offsets: moves, epoch: plan.epoch, handleAgain: document.getElementById("handle-again").checked, reason: applying.elements.reason.value.trim() };
     await call("POST", `${api}/offsets/apply`, body);
     const { length } = moves;
     panel.hidden = true;

@@ -21,8 +21,8 @@ NAME = "notification-service-group"
 
 
 def worker(*groups: GroupPresence, seen: float = 0.0, name: str = "web-1-7-abc") -> WorkerPresence:
-    at = time.time() - seen
-    return WorkerPresence(name, "web-1", 7, "", "1.0", 8, at - 60, at, groups=groups or (serves(NAME),))
+    """One that gave its last sign of life so many seconds before it is looked at."""
+    return WorkerPresence(name, "web-1", 7, "", "1.0", 8, 0.0, -seen, groups=groups or (serves(NAME),))
 
 
 def serves(group: str, **more: Any) -> GroupPresence:
