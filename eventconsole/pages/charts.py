@@ -183,7 +183,7 @@ def _end(lines: Sequence[Line], known: Mapping[str, Sequence[Point]], wanted: Ra
 
 def data(charts: Sequence[Chart]) -> dict[str, Any]:
     """What a room sends for `chart.js` to put in place."""
-    return {"charts": {each.id: each.points for each in charts}}
+    return {"charts": {each.id: {"points": each.points, "series": each.options["series"]} for each in charts}}
 
 
 def latest(points: Sequence[Point], key: str, count: int = 3) -> float | None:

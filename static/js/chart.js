@@ -3,7 +3,9 @@
 // <div class="chart" id="…" data-chart='{"series":[{"label":"processed","colour":"--green"}], "stacked":true, "unit":"/s"}'
 //      data-points='[[seconds…],[values…],…]'></div>
 // A null among the values is a gap, and is drawn as one. `kind` says how values are written: "" numbers, "seconds" or "ms".
-// New points come with live:data as {"charts": {"<id>": points}}, and take the place of the old ones without a flicker.
+// New points come with live:data as {"charts": {"<id>": points}} or, when its lines may
+// change, {"charts": {"<id>": {"points": …, "series": …}}}; they take the place of the old
+// ones without a flicker.
 import { clock, duration, exact } from "./time.js";
 
 const charts = new Map(); // element → {plot, points, order, wanted}
@@ -78,6 +80,8 @@ function options(element, wanted) {
       const stroke = colour(one.colour);
       return { label: one.label, stroke, width: 1.5, spanGaps: false, points: { show: false, filter: alone, size: 4, fill: stroke }, fill: wanted.stacked ? faint(stroke) : undefined };
     })],
+    // Between a sum and the next one below, so that colours don't mix.
+    bands: wanted.stacked ? wanted.series.slice(1).map((_, i) => ({ series: [i + 1, i + 2] })) : [],
     hooks: { setCursor: [() => label(element)] },
   };
 }
@@ -140,11 +144,17 @@ function emptiness(element, points) {
   if (words) words.hidden = newest(points) !== null;
 }
 
-/** Replace the points of a chart in place, without a flicker. */
-export function update(element, points) {
+/** Replace the points of a chart in place, without a flicker. With `series` its lines are others than before. */
+export function update(element, points, series = null) {
   element.dataset.points = JSON.stringify(points);
   const chart = charts.get(element);
+  if (series && JSON.stringify(series) !== JSON.stringify(JSON.parse(element.dataset.chart).series)) {
+    element.dataset.chart = JSON.stringify({ ...JSON.parse(element.dataset.chart), series });
+    legend(element, series);
+    return draw(element);
+  }
   if (!chart) return draw(element);
+  // Never a line under another one's name.
   if (points.length !== chart.wanted.series.length + 1) return undefined;
   chart.points = points;
   chart.plot.setData(shape(points, chart.wanted, chart.order));
@@ -153,6 +163,31 @@ export function update(element, points) {
   const details = element.closest(".chart-panel")?.querySelector("details.chart-table");
   if (details?.open) table(element);
   return undefined;
+}
+
+function legend(element, series) {
+  const panel = element.closest(".chart-panel");
+  const list = panel?.querySelector(".chart-labels");
+  list?.replaceChildren(...series.map((one) => {
+    const item = document.createElement("li");
+    const swatch = document.createElement("span");
+    swatch.className = `swatch ${one.colour.slice(2)}`;
+    const name = document.createElement("span");
+    name.className = "foreign";
+    name.textContent = one.label;
+    const value = document.createElement("b");
+    value.dataset.chartValue = "";
+    item.append(swatch, name, value);
+    return item;
+  }));
+  const heads = panel?.querySelector("details.chart-table thead tr");
+  heads?.replaceChildren(...["time", ...series.map((one) => one.label)].map((text, i) => {
+    const head = document.createElement("th");
+    head.scope = "col";
+    if (i) head.className = "number";
+    head.textContent = text;
+    return head;
+  }));
 }
 
 // The table behind a chart, anew from its points; text only.
@@ -199,8 +234,10 @@ document.addEventListener("toggle", (event) => {
   }
 }, true);
 document.addEventListener("live:data", (event) => {
-  for (const [id, points] of Object.entries(event.detail.data?.charts || {})) {
+  for (const [id, sent] of Object.entries(event.detail.data?.charts || {})) {
     const element = document.getElementById(id);
-    if (element) update(element, points);
+    if (!element) continue;
+    if (Array.isArray(sent)) update(element, sent);
+    else update(element, sent.points, sent.series);
   }
 });

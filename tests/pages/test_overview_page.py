@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -37,12 +38,16 @@ def seen(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
     charts.samples.forget()
 
     def see(workers: tuple[WorkerPresence, ...] = (), kafka: str = "", redis: str = "") -> None:
+        def look_at_kafka() -> Seen[float]:
+            return Seen(0.01, time.time(), kafka, time.time() - 12.2 if kafka else None)
+
+        def look_at_redis() -> Seen[RedisSeen]:
+            there = tuple(replace(each, seen_at=time.time() + each.seen_at) for each in workers)
+            return Seen(RedisSeen(there, 0.001), time.time(), redis, time.time() - 12.2 if redis else None)
+
         now = time.time()
-        away = now - 12
-        monkeypatch.setattr(sight.kafka, "see", lambda: Seen(0.01, now, kafka, away if kafka else None))
-        monkeypatch.setattr(
-            sight.redis, "see", lambda: Seen(RedisSeen(workers, 0.001), now, redis, away if redis else None)
-        )
+        monkeypatch.setattr(sight.kafka, "see", look_at_kafka)
+        monkeypatch.setattr(sight.redis, "see", look_at_redis)
         monkeypatch.setattr(sight.redis_fitness, "see", lambda: Seen((), now))
 
     see((worker(),))

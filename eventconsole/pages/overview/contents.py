@@ -9,6 +9,7 @@ from typing import Any
 from django.template.loader import render_to_string
 
 from bus.history import Point
+from bus.models import GroupState
 from eventconsole.pages import charts
 from eventconsole.pages.charts import Chart, Line, Range
 from eventconsole.pages.groups.rows import rows_of, tone_of
@@ -53,8 +54,8 @@ class Figures:
 def context(wanted: Range) -> dict[str, Any]:
     """The context of every part. Raises Django's DatabaseError."""
     seen = situation.gather()
-    # By lag, then by name: which of them have a line changes only when one overtakes another.
-    charted = sorted(seen.groups, key=lambda group: (-group.lag, group.name))[:_LINES_OF_GROUPS]
+    # Those with the largest lag of late, so that which of them have a line doesn't change with every sample.
+    charted = sorted(seen.groups, key=_largest_lag)[:_LINES_OF_GROUPS]
     names = [f"group:{group.name}" for group in sorted(charted, key=lambda group: group.name)]
     known = charts.samples.of(wanted, [*_SERIES, *names], seen.now)
     recent = known if wanted.step == charts.RANGES[0].step else charts.samples.of(charts.RANGES[0], _SERIES, seen.now)
@@ -73,6 +74,10 @@ def context(wanted: Range) -> dict[str, Any]:
         "now": seen.now,
         "range": wanted,
     }
+
+
+def _largest_lag(group: GroupState) -> tuple[float, str]:
+    return -max([group.lag, *(lag for lag in group.sparkline if lag is not None)]), group.name
 
 
 def pieces(known: Mapping[str, Any]) -> list[str]:
