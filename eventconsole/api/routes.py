@@ -19,6 +19,7 @@ from eventconsole.api import (
     dead_letters,
     errors,
     events,
+    groups,
     health,
     metrics,
     replays,
@@ -60,6 +61,7 @@ api.add_router("/dead-letters", dead_letters.letters)
 api.add_router("/dead-letter-groups", dead_letter_summaries.groups)
 api.add_router("/dead-letter-groups", dead_letters.groups)
 api.add_router("/dead-letter-index", dead_letters.index)
+api.add_router("/groups", groups.router)
 api.add_router("/topics", topics.router)
 api.add_router("/metrics", metrics.router)
 api.add_router("/health", health.router)

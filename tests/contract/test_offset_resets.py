@@ -78,7 +78,9 @@ class Place:
     @contextmanager
     def member(self) -> Iterator[None]:
         """Somebody is in the group."""
-        client = Consumer({"bootstrap.servers": self.kafka.bootstrap, "group.id": self.group})
+        client = Consumer(
+            {"bootstrap.servers": self.kafka.bootstrap, "group.id": self.group, "enable.auto.commit": False}
+        )
         client.subscribe([self.topic])
         wait_until(lambda: client.poll(0.1) is not None or bool(client.assignment()), 30, "a member")
         yield
