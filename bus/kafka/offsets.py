@@ -99,8 +99,8 @@ def offsets_at(
 def _refusal(group: str, error: KafkaError) -> BusError:
     if error.code() in _HAS_MEMBERS:
         return GroupHasMembersError(
-            f"Kafka says that {group} has members ({error.name()}): stop them first, or wait for the session time-out if "
-            "it hasn't noticed yet that they are gone"
+            f"Kafka says that {group} has members ({error.name()}): stop them first, or wait for the session time-out "
+            "if it hasn't noticed yet that they are gone"
         )
     if error.code() in (KafkaError._TIMED_OUT, KafkaError._TRANSPORT, KafkaError.REQUEST_TIMED_OUT):
         return CommitUnknownError(f"Kafka gave no answer to the commit for {group}: {error.str()}")
