@@ -57,10 +57,11 @@ class Field {
 
   key(event) {
     if (event.isComposing) return;
-    const isOpen = !this.list.hidden;
+    // A list for what stood there before would complete the wrong characters.
+    const isOpen = !this.list.hidden && this.listed === this.input.value;
     switch (event.key) {
       case "ArrowDown":
-        if (!isOpen) this.ask(); else this.mark((this.at + 1) % this.found.length);
+        if (!isOpen) this.ask().then(() => { if (this.found.length) this.mark(0); }); else this.mark((this.at + 1) % this.found.length);
         break;
       case "ArrowUp":
         if (!isOpen) return;
@@ -74,7 +75,7 @@ class Field {
         if (isOpen && this.at >= 0 && !event.shiftKey) this.choose(this.at); else this.apply();
         break;
       case "Escape":
-        if (!isOpen) return;
+        if (this.list.hidden) return;
         this.close();
         break;
       default: return;
@@ -115,7 +116,7 @@ class Field {
   }
 
   show(found) {
-    const text = this.input.value;
+    const text = this.listed = this.input.value;
     // What stands there already needs no suggestion.
     this.found = found.filter((one) => text.slice(one.start, one.end) !== one.text);
     this.list.replaceChildren(...this.found.map((one, index) => {

@@ -84,7 +84,7 @@ async function check() {
   clearTimeout(timer);
   const number = ++checking;
   const problem = jsonProblem();
-  hint.textContent = problem ? HINT : `${HINT} It is one.`;
+  hint.textContent = problem ? HINT : `✓ ${HINT}`;
   if (problem) return showProblems([{ field: "data", problem }]);
   try {
     const answer = await call("POST", "/publish/check", body(""));

@@ -171,6 +171,6 @@ def _labels(metadata: Metadata | None) -> list[tuple[str, str]]:
         "User": metadata.user_id,
         "Correlation": metadata.correlation_id,
         "Version": metadata.version,
-        "Its own time": metadata.timestamp,
+        "Timestamp": metadata.timestamp,
     }
     return [(name, str(value)) for name, value in given.items() if value]

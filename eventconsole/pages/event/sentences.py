@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -35,15 +35,12 @@ def of_event(story: Story, now_ms: int) -> Sentence:
     for group in story.groups:
         by_status.setdefault(group.status, []).append(group)
     if failed := by_status.get("failed"):
-        first = failed[0]
-        after = f" after {_attempts(len(first.runs))}" if first.runs else ""
-        return Sentence("bad", f"{_names(failed)} gave it up{after}{_error_of(first)}.{_others(story, 'failed')}")
+        return Sentence("bad", f"{_names(failed)} gave it up{_why(failed, _given_up)}.{_others(story)}")
     if retrying := by_status.get("retrying"):
-        first = retrying[0]
-        what = f"attempt {len(first.runs)}{_of_most(first)} failed{_error_of(first)}"
-        return Sentence("warn", f"{_names(retrying)}: {what}; it will be tried again.{_others(story, 'retrying')}")
+        waits = f"{_names(retrying)} {'waits' if len(retrying) == 1 else 'wait'} for another attempt"
+        return Sentence("warn", f"{waits}{_why(retrying, _failed)}.{_others(story)}")
     if processing := by_status.get("processing"):
-        return Sentence("", f"{_names(processing)} {_is(processing)} handling it now.{_others(story, 'processing')}")
+        return Sentence("", f"{_names(processing)} {_is(processing)} handling it now.{_others(story)}")
     if pending := by_status.get("pending"):
         return _pending(story, pending, now_ms)
     if story.groups:
@@ -76,7 +73,7 @@ def of_group(group: Mapping[str, Any], now_ms: int) -> Sentence:
 
 
 def _pending(story: Story, pending: Sequence[GroupStory], now_ms: int) -> Sentence:
-    rest = _others(story, "pending")
+    rest = _others(story)
     age_ms = now_ms - story.published.at_ms if story.published else 0
     if age_ms > LATE_MS:
         since = milliseconds(age_ms)
@@ -103,7 +100,7 @@ def _without_groups(story: Story) -> Sentence:
     return Sentence("", "Nothing is known of it.")
 
 
-def _others(story: Story, status: str) -> str:
+def _others(story: Story) -> str:
     done = sum(1 for group in story.groups if group.status == "processed")
     if not done:
         return ""
@@ -129,6 +126,23 @@ def _attempts(count: int) -> str:
 
 def _of_most(group: GroupStory) -> str:
     return f" of {group.most}" if group.most else ""
+
+
+def _why(groups: Sequence[GroupStory], tell: Callable[[GroupStory], str]) -> str:
+    """What the first of them met, and that the others met something else, if they did."""
+    told = [tell(group) for group in groups]
+    if len(set(told)) == 1:
+        return told[0]
+    return f"; the first of them{told[0]}"
+
+
+def _given_up(group: GroupStory) -> str:
+    after = f" after {_attempts(len(group.runs))}" if group.runs else ""
+    return f"{after}{_error_of(group)}"
+
+
+def _failed(group: GroupStory) -> str:
+    return f": attempt {len(group.runs)}{_of_most(group)} failed{_error_of(group)}"
 
 
 def _error_of(group: GroupStory) -> str:
