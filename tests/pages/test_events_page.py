@@ -273,7 +273,12 @@ def test_a_wrong_filter_is_said_while_it_is_typed(happened: list[Transition], op
 def test_what_is_not_known_of_late_is_read_once_a_second() -> None:
     clock = [0.0]
     reads: list[int] = []
-    mine = Lately(lambda count: reads.append(count) or [], clock=lambda: clock[0])  # type: ignore[func-returns-value]
+
+    def read(count: int) -> list[Transition]:
+        reads.append(count)
+        return []
+
+    mine = Lately(read, clock=lambda: clock[0])
     mine.transitions()
     mine.values("key", "")
     assert len(reads) == 1

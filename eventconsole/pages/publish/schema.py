@@ -39,7 +39,12 @@ def schema_of(topic: Topic) -> dict[str, Any] | None:
 def rows_of(topic: Topic) -> list[FieldRow]:
     """The fields of the topic's model, those within others after them."""
     schema = schema_of(topic)
-    return _rows(schema, schema.get("$defs", {}), 0) if schema else []
+    if schema is None:
+        return []
+    definitions = schema.get("$defs", {})
+    # A model that holds itself is a reference to itself.
+    root = definitions.get(schema["$ref"].rpartition("/")[2], {}) if "$ref" in schema else schema
+    return _rows(root, definitions, 0)
 
 
 def _rows(schema: Mapping[str, Any], definitions: Mapping[str, Any], level: int) -> list[FieldRow]:
