@@ -35,6 +35,7 @@ class Replay(models.Model):
     reason = models.TextField(blank=True)
     filter = models.JSONField(default=dict, help_text="What chose the dead letters: a filter or ids.")
     places = models.JSONField(default=list, help_text="Rows of topic, group and how many dead letters.")
+    warnings = models.JSONField(default=list, help_text="What was said of it when it was planned, but for workers.")
     all_groups = models.BooleanField(default=False, help_text="Those without a group go to all groups of their topic.")
 
     # Counts are kept with every change of an item.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any, Final
 
@@ -16,7 +16,6 @@ from bus import catalog, envelope
 from bus.deadletterindex.changes import Act
 from bus.deadletterindex.pages import LetterFilter
 from bus.deadletterindex.rows import unpack_headers
-from bus.deadletterindex.times import moment
 from bus.deadletters import read as read_letter
 from bus.errors import EnvelopeError, InvalidEventError
 from bus.models import DeadLetter, DeadLetterPayload, LetterStatus, Replay
@@ -26,6 +25,7 @@ from bus.replay.refusals import UnknownThingError
 MAX_ITEMS: Final = 1_000_000
 MAX_IDS: Final = 10_000
 SAMPLE: Final = 20
+NO_WORKER: Final = "no-worker"
 CHECKED: Final = 500
 """How many are held against today's schema; a payload each is too much to read for all."""
 #: Records of one key are in one partition, in the order in which they failed.
@@ -85,24 +85,28 @@ def plan(choice: Choice, who: str, now: datetime, live_groups: Collection[str] |
     with transaction.atomic():
         replay = _make(choice, letters, who, now)
     sample = list(_of(replay).order_by("replay_items__sequence")[:SAMPLE])
-    return Plan(replay, sample, [*left_out, *warnings_of(replay, live_groups)])
+    warnings = [*left_out, *warnings_of(replay, live_groups)]
+    # Asking for them took a look at the whole set, which stays as it is; who is alive doesn't.
+    replay.warnings = [asdict(each) for each in warnings if each.kind != NO_WORKER]
+    replay.save(update_fields=["warnings"])
+    return Plan(replay, sample, warnings)
+
+
+def told_of(replay: Replay, live_groups: Collection[str] | None) -> list[Warn]:
+    """What was said of a replay when it was planned, and who is alive now. Costs nothing, however large it is."""
+    return [*(Warn(**each) for each in replay.warnings), *_without_worker(replay, live_groups)]
 
 
 def warnings_of(replay: Replay, live_groups: Collection[str] | None) -> list[Warn]:
     """What to know of a planned replay before it runs."""
     found = [_replayed(times, count) for times, count in _times(replay)]
-    counts: dict[str, int] = {}
-    for _, group, count in replay.places:
-        counts[group] = counts.get(group, 0) + count
-    for group, count in sorted(counts.items()):
+    for group, count in _by_group(replay):
         if not group:
             found.append(Warn("all-groups", count, f"{count} name no group: all groups of their topic will see them"))
         elif group not in catalog.groups():
             text = f"{group} isn't in the catalog: it may have no {catalog.replay_topic(group)} and nobody to read it"
             found.append(Warn("unknown-group", count, text, group))
-        elif live_groups is not None and group not in live_groups:
-            text = f"{group} has no live worker: they wait until one starts, three days at most"
-            found.append(Warn("no-worker", count, text, group))
+    found += _without_worker(replay, live_groups)
     checked, refused = _refused(replay)
     if refused:
         topics = sorted({topic for topic, _ in refused})
@@ -110,6 +114,23 @@ def warnings_of(replay: Replay, live_groups: Collection[str] | None) -> list[War
         text = f"{len(refused)} of {checked} looked at don't fit today's schema: {example}"
         found.append(Warn("schema", len(refused), text, topics))
     return found
+
+
+def _without_worker(replay: Replay, live_groups: Collection[str] | None) -> list[Warn]:
+    if live_groups is None:
+        return []
+    return [
+        Warn(NO_WORKER, count, f"{group} has no live worker: they wait until one starts, three days at most", group)
+        for group, count in _by_group(replay)
+        if group in catalog.groups() and group not in live_groups
+    ]
+
+
+def _by_group(replay: Replay) -> list[tuple[str, int]]:
+    counts: dict[str, int] = {}
+    for _, group, count in replay.places:
+        counts[group] = counts.get(group, 0) + count
+    return sorted(counts.items())
 
 
 def _check_total(choice: Choice, total: int, left_out: Sequence[Warn]) -> None:
@@ -183,23 +204,6 @@ def _unconfirmed(letters: QuerySet[DeadLetter], force: bool, all_groups: bool) -
         text = f"{count} are left out: they name no group, and go to all groups of their topic with allGroups only"
         found.append(Warn("left-out", count, text, "allGroups"))
     return found
-
-
-def left_out_of(replay: Replay) -> list[Warn]:
-    """What a plan left out for want of a confirmation, of what is open still and was known when it was made."""
-    given = dict(replay.filter)
-    if "ids" in given:
-        letters = DeadLetter.objects.filter(pk__in=given["ids"])
-    else:
-        for name in ("since", "until"):
-            if name in given:
-                given[name] = moment(given[name])
-        if "topics" in given:
-            given["topics"] = tuple(given["topics"])
-        letters = LetterFilter(**given).letters()
-    letters = letters.filter(status=LetterStatus.OPEN, indexed_at__lte=replay.created_at)
-    was_forced = _of(replay).filter(generation__gte=MAX_GENERATION).exists()
-    return _unconfirmed(letters, was_forced, replay.all_groups)
 
 
 def _fix(replay: Replay, letters: QuerySet[DeadLetter]) -> int:

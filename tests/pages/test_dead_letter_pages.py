@@ -68,6 +68,21 @@ def test_cards_count_the_places_of_the_filter(operator: Client) -> None:
     assert "Replay 3…" in text(operator, "/dead-letters")
 
 
+def test_every_error_has_its_card_on_some_page(operator: Client) -> None:
+    kinds = [f"Error{chr(97 + number // 26)}{chr(97 + number % 26)}" for number in range(60)]
+    recent: dict[str, Any] = {"first_failed_at_ms": NOW_MS - 60_000}
+    indexed.index([indexed.record(n, error_type=kind, **recent) for n, kind in enumerate(kinds)])
+    first = operator.get("/dead-letters").context["cards"]
+    assert (len(first.shown), first.total, first.next) == (6, 60, 0)
+    seen: list[str] = []
+    start: int | None = 0
+    while start is not None:
+        cards = operator.get(f"/dead-letters?groups={start}").context["cards"]
+        seen += [card.title for card in cards.shown]
+        start = cards.next
+    assert sorted(seen) == kinds
+
+
 def test_list_without_a_status_is_of_open_ones(operator: Client) -> None:
     first, second = fail(1), fail(2)
     changes.discard([first.pk], Act("ann", "dead-letters.discard", "test"), NOW)

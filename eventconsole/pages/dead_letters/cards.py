@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
 
@@ -18,7 +18,7 @@ from eventconsole.pages.replays.operation import Operation, operations_by_finger
 #: How long an error is called new, and a return after a replay recent.
 NEW_FOR: Final = timedelta(hours=1)
 FEW: Final = 6
-MANY: Final = 200
+MANY: Final = 48
 SORTS: Final = ("count", "first", "last")
 
 
@@ -83,12 +83,18 @@ class Cards:
     total: int = 0
     is_exact: bool = True
     sort: str = "count"
-    places: Sequence[ErrorGroupPlace] = field(default_factory=tuple)
+    start: int | None = None
+
+    @property
+    def next(self) -> int | None:
+        """Where the cards after these start. There are few errors, so counting them off costs nothing."""
+        end = (self.start or 0) + len(self.shown)
+        return None if end >= self.total else 0 if self.start is None else end
 
     @property
     def hidden(self) -> int:
-        """How many there are beside these."""
-        return max(0, self.total - len(self.shown))
+        """How many come after these."""
+        return max(0, self.total - (self.start or 0) - len(self.shown))
 
 
 def count_of(place: ErrorGroupPlace, status: str) -> int:
@@ -98,17 +104,21 @@ def count_of(place: ErrorGroupPlace, status: str) -> int:
     return place.open + place.replaying + place.resolved + place.discarded
 
 
-def cards_of(search: Search, now: datetime, *, limit: int = FEW, sort: str = "count") -> Cards:
-    """The error groups that fit a search: by default those that are new first, and then the largest."""
+def cards_of(search: Search, now: datetime, *, start: int | None = None, sort: str = "count") -> Cards:
+    """The error groups that fit a search: by default those that are new first, and then the largest.
+
+    A few of them; with `start` a page of more, from that one on.
+    """
     wanted = search.groups
     if wanted is None:
         return Cards(is_exact=False)
     found = wanted.groups()
     if search.fingerprint is not None:
         found = found.filter(pk=search.fingerprint)
-    rows = list(_sorted(found, search.status, sort, now)[:limit])
-    total = len(rows) if len(rows) < limit else found.count()
-    return Cards(build(rows, search, now), total, sort=sort)
+    begin, limit = start or 0, FEW if start is None else MANY
+    rows = list(_sorted(found, search.status, sort, now)[begin : begin + limit])
+    total = begin + len(rows) if 0 < len(rows) < limit else found.count()
+    return Cards(build(rows, search, now), total, sort=sort, start=start)
 
 
 def build(groups: Sequence[ErrorGroup], search: Search, now: datetime) -> list[Card]:

@@ -19,7 +19,7 @@ from eventconsole.filters import FilterProblem
 from eventconsole.models import Scope
 from eventconsole.pages.access import needs
 from eventconsole.pages.dead_letters.answer import answer_of
-from eventconsole.pages.dead_letters.cards import FEW, MANY, SORTS, Cards, cards_of
+from eventconsole.pages.dead_letters.cards import SORTS, Cards, cards_of
 from eventconsole.pages.dead_letters.search import LANGUAGE, Search, from_parameters, now, read, values
 from eventconsole.pages.listing import PAGE_ROWS, export, wants_export
 from eventconsole.pages.replays.operation import Operation, operations_of, shown_beside_dead_letters
@@ -57,8 +57,7 @@ def page(request: HttpRequest) -> HttpResponse:
 def _found(request: HttpRequest, search: Search, at: datetime) -> dict[str, Any]:
     sort = request.GET.get("sort", SORTS[0])
     sort = sort if sort in SORTS else SORTS[0]
-    limit = MANY if request.GET.get("groups") == "all" else FEW
-    cards = cards_of(search, at, limit=limit, sort=sort)
+    cards = cards_of(search, at, start=start_of(request.GET.get("groups", "")), sort=sort)
     listed = rows_of(search.letters, request.GET.get("cursor"))
     return {
         "search": search,
@@ -70,8 +69,13 @@ def _found(request: HttpRequest, search: Search, at: datetime) -> dict[str, Any]
         "next": listed.next,
         "cursor_problem": listed.problem,
         "sorts": SORTS,
-        "room": {"filter": search.text, "sort": sort, "groups": "all" if limit == MANY else ""},
+        "room": {"filter": search.text, "sort": sort, "groups": "" if cards.start is None else cards.start},
     }
+
+
+def start_of(text: str) -> int | None:
+    """Where the cards of a page start; None for the few that are shown at first."""
+    return int(text) if text.isascii() and text.isdigit() and len(text) < 7 else None
 
 
 def operations_beside(cards: Cards, at: datetime) -> list[Operation]:

@@ -19,9 +19,9 @@ from eventconsole.live import rooms
 from eventconsole.live.rooms import Content, Room
 from eventconsole.models import Scope
 from eventconsole.pages.dead_letters.answer import answer_of
-from eventconsole.pages.dead_letters.cards import FEW, MANY, SORTS, cards_of
+from eventconsole.pages.dead_letters.cards import SORTS, cards_of
 from eventconsole.pages.dead_letters.letter import live_context
-from eventconsole.pages.dead_letters.lists import operations_beside, pending
+from eventconsole.pages.dead_letters.lists import operations_beside, pending, start_of
 from eventconsole.pages.dead_letters.search import now, read
 from eventconsole.pages.listing import PAGE_ROWS
 
@@ -41,7 +41,7 @@ class ListParams(BaseModel):
 
     filter: Annotated[str, AfterValidator(_readable)] = ""
     sort: Annotated[str, StringConstraints(pattern=f"^({'|'.join(SORTS)})$")] = SORTS[0]
-    groups: Annotated[str, StringConstraints(pattern="^(all)?$")] = ""
+    groups: Annotated[str, StringConstraints(pattern="^[0-9]{0,6}$")] = ""
 
 
 def render_list(params: Mapping[str, str], scopes: Collection[str]) -> Content:
@@ -49,8 +49,7 @@ def render_list(params: Mapping[str, str], scopes: Collection[str]) -> Content:
     at = now()
     search = read(params["filter"], at)
     can_replay = Scope.REPLAY in scopes
-    limit = MANY if params["groups"] == "all" else FEW
-    cards = cards_of(search, at, limit=limit, sort=params["sort"])
+    cards = cards_of(search, at, start=start_of(params["groups"]), sort=params["sort"])
     html = [
         render_to_string("console/dead_letters/answer.html", {"answer": answer_of(at)}),
         render_to_string("console/dead_letters/pending.html", {"pending": pending(at), "can_replay": can_replay}),

@@ -14,7 +14,7 @@ from bus import audit
 from bus.deadletterindex.times import iso_or_none
 from bus.models import DeadLetter, Replay, ReplayItem
 from bus.replay.engine import live_groups
-from bus.replay.plan import SAMPLE, Warn, left_out_of, warnings_of
+from bus.replay.plan import SAMPLE, Warn, told_of
 from bus.replay.recent import ACTIVE
 from eventconsole.models import Scope
 from eventconsole.pages.access import needs, problem
@@ -99,7 +99,7 @@ class PlanView:
 def plan_of(replay: Replay) -> PlanView:
     """Sample and warnings of a plan, as of now: a worker that has started meanwhile is counted."""
     sample = list(DeadLetter.objects.filter(replay_items__replay=replay).order_by("replay_items__sequence")[:SAMPLE])
-    warnings = [*left_out_of(replay), *warnings_of(replay, live_groups())]
+    warnings = told_of(replay, live_groups())
     return PlanView(sample, warnings, replay.total - len(sample))
 
 
