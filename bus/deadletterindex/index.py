@@ -33,6 +33,8 @@ BATCH: Final = 2000
 _UNNAMED: Final = "unnamed"  # a cluster that says no id; empty means "not found again yet"
 LOOK_SECONDS: Final = 5.0
 """How often the index looks for new topics, and how far behind it is."""
+GONE_SECONDS: Final = 60.0
+"""A topic that wasn't seen for so long was deleted."""
 _STATISTICS_EVERY: Final = 10_000
 
 
@@ -91,6 +93,7 @@ class Index:
         self._saved = 0  # since statistics were gathered
         # Rows of another cluster, or from before everything is read anew, may be there.
         self._has_strays = True
+        self._gone_since: dict[Partition, float] = {}
 
     def step(self, timeout: float = 0.5) -> int:
         """Read a batch and save it; returns how many records it had, 0 when there was nothing within `timeout`.
@@ -151,7 +154,8 @@ class Index:
             return
         if self._has_strays:
             retention.drop_strays(self._cluster_id)
-            self._has_strays = False
+            # Those that are being replayed stay until their outcome is known.
+            self._has_strays = retention.has_strays(self._cluster_id)
         if self._saved >= _STATISTICS_EVERY:
             statistics.gather()
             self._saved = 0
@@ -191,10 +195,25 @@ class Index:
             IndexPosition.objects.bulk_update(changed, ["next_offset", "first_offset", "end_offset"], batch_size=200)
             IndexPosition.objects.filter(cluster=cluster_id).update(seen_at=now)
             self._has_strays |= bool(new)
-            gone = [position.pk for partition, position in known.items() if partition not in offsets]
-            IndexPosition.objects.filter(pk__in=gone).delete()
+            self._forget_gone(
+                cluster_id, {partition: each.pk for partition, each in known.items() if partition not in offsets}
+            )
             IndexPosition.objects.exclude(cluster=cluster_id).delete()
         return places
+
+    def _forget_gone(self, cluster_id: str, gone: Mapping[Partition, int]) -> None:
+        """Let go of partitions whose topic was deleted, and with it their records.
+
+        Not at once: a cluster that starts doesn't know all of its topics yet, and what people did is in those rows.
+        """
+        now = self._clock()
+        self._gone_since = {partition: self._gone_since.get(partition, now) for partition in gone}
+        for partition, pk in gone.items():
+            if now - self._gone_since[partition] >= GONE_SECONDS:
+                log.warning("partition_gone %s[%s]: its dead letters leave the index", *partition)
+                retention.forget_partition(cluster_id, *partition)
+                IndexPosition.objects.filter(pk=pk).delete()
+                self._has_strays = True
 
     def _save(self, records: Sequence[Record]) -> None:
         now = self._now()

@@ -50,8 +50,13 @@ def drop_strays(cluster: str) -> int:
             dropped += _leave(ids)
 
 
+def has_strays(cluster: str) -> bool:
+    """Whether there are rows whose record wasn't found in this cluster, and which aren't kept without it."""
+    return DeadLetter.objects.exclude(cluster=cluster).filter(has_left_kafka=False).exists()
+
+
 def forget_partition(cluster: str, topic: str, partition: int) -> None:
-    """The partition was made anew: what was read from it has to be found again. Belongs into a transaction."""
+    """The partition was made anew, or is gone: what was read has to be found again. Belongs into a transaction."""
     DeadLetterPosition.objects.filter(cluster=cluster, topic=topic, partition=partition).delete()
     DeadLetter.objects.filter(cluster=cluster, dlq_topic=topic, dlq_partition=partition).update(cluster=NOWHERE)
 

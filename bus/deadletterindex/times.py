@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
+from typing import Final
+
+_UNITS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 
 
 def moment(text: str) -> datetime:
@@ -10,6 +13,13 @@ def moment(text: str) -> datetime:
     at = datetime.fromisoformat(text)
     # Year 1 in the far east is before all times that can be compared.
     return (at if at.tzinfo else at.replace(tzinfo=UTC)).astimezone(UTC)
+
+
+def moment_or_ago(text: str, now: datetime) -> datetime:
+    """The same, or so long before now: 30s, 15m, 2h, 7d. Raises ValueError and OverflowError."""
+    if text[:-1].isdecimal() and text[-1] in _UNITS:
+        return now - timedelta(seconds=int(text[:-1]) * _UNITS[text[-1]])
+    return moment(text)
 
 
 def iso(at: datetime) -> str:

@@ -99,13 +99,20 @@ class Outcomes:
         self._cursor = 0
         self._failed_since: dict[int, float] = {}
         self._looked_at = float("-inf")
+        self._asks_kafka = False
 
     def step(self, replay_id: int | None = None) -> int:
         """Settle what has an outcome by now, of one replay or all; returns how many items that were.
 
         Raises LedgerUnavailableError and Django's DatabaseError; nothing is lost then.
         """
-        settled = self._forget_orphans(replay_id) if self._cursor == 0 else 0
+        settled = 0
+        if self._cursor == 0:
+            settled = self._forget_orphans(replay_id)
+            # For all pages of this round: a hundred thousand of which nobody knows more are a hundred pages.
+            self._asks_kafka = self._clock() - self._looked_at >= _SILENT_EVERY
+            if self._asks_kafka:
+                self._looked_at = self._clock()
         for _ in range(_PAGES_PER_STEP):
             page = self._page(replay_id)
             if page:
@@ -153,7 +160,7 @@ class Outcomes:
 
     def _settle(self, page: Sequence[Sent]) -> int:
         judged = self._judge(page)
-        if self._clock() - self._looked_at >= _SILENT_EVERY:
+        if self._asks_kafka:
             silent = [
                 each
                 for each, outcome in judged
@@ -215,7 +222,6 @@ class Outcomes:
         return Outcome.HANDLED if self._now() - each.sent_at > remembered else Outcome.PENDING
 
     def _judge_silent(self, silent: Sequence[Sent]) -> list[tuple[Sent, Outcome]]:
-        self._looked_at = self._clock()
         try:
             passed, lost = self._forgotten.read([(each.group, each.partition, each.offset) for each in silent])
             # Asked again: what the group committed meanwhile, it settled in the ledger before.

@@ -66,6 +66,8 @@ def test_ids_choose() -> None:
         (["--topic", "nothing.here"], "no open dead letter fits"),
         (["--id", "4711"], "no dead letter 4711"),
         (["--all", "--since", "yesterday"], "2h, 30m, 7d"),
+        (["--all", "--since", "99999999999999d"], "2h, 30m, 7d"),
+        (["--all", "--until", ""], "2h, 30m, 7d"),
         (["--all", "--rate", "0"], "rate"),
         (["--follow", "4711"], "no replay 4711"),
     ],

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from argparse import ArgumentParser
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Any
 
 import orjson
@@ -12,7 +12,7 @@ from django.core.management.base import BaseCommand, CommandError
 from bus.deadletterindex.documents import letter_document
 from bus.deadletterindex.index import progress_of
 from bus.deadletterindex.pages import MAX_PAGE, LetterFilter, letter_page
-from bus.deadletterindex.times import moment
+from bus.deadletterindex.times import moment_or_ago
 from bus.models import DeadLetter, LetterStatus
 
 _STATUSES = [status.value for status in LetterStatus]
@@ -77,11 +77,8 @@ def _line(letter: DeadLetter) -> str:
 def _since(given: str | None) -> datetime | None:
     if given is None:
         return None
-    unit = {"s": 1, "m": 60, "h": 3600, "d": 86400}.get(given[-1:])
     try:
-        if unit is not None and given[:-1].isdigit():
-            return datetime.now(UTC) - timedelta(seconds=int(given[:-1]) * unit)
-        return moment(given)
+        return moment_or_ago(given, datetime.now(UTC))
     except (ValueError, OverflowError) as error:
         raise CommandError(
             f"--since is {given!r}, allowed is a time such as 2026-11-24T12:00:00Z, or 15m, 2h, 7d"

@@ -7,13 +7,13 @@ import sys
 import time
 from argparse import ArgumentParser
 from contextlib import closing
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
 
 from bus.deadletterindex.pages import LetterFilter
-from bus.deadletterindex.times import moment
+from bus.deadletterindex.times import moment_or_ago
 from bus.errors import BusError
 from bus.models import Replay, ReplayItem
 from bus.replay import operations, report
@@ -25,7 +25,6 @@ _DRAW_SECONDS = 0.25
 _WIDTH = 30
 _ENDED = (Replay.State.COMPLETED, Replay.State.CANCELLED, Replay.State.STOPPED_BY_CANARY, Replay.State.PAUSED)
 _FILTERS = ("topic", "group", "event_type", "fingerprint", "error_type", "key", "reason", "q")
-_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 
 
 class Command(BaseCommand):
@@ -155,9 +154,7 @@ def _choice(options: dict[str, Any]) -> Choice:
 
 
 def _time(name: str, text: str) -> datetime:
-    if text[:-1].isdecimal() and text[-1] in _UNITS:
-        return datetime.now(UTC) - timedelta(seconds=int(text[:-1]) * _UNITS[text[-1]])
     try:
-        return moment(text)
+        return moment_or_ago(text, datetime.now(UTC))
     except (ValueError, OverflowError):
         raise CommandError(f"--{name}: {text!r} given, allowed is 2026-01-31T10:00Z, or 2h, 30m, 7d") from None
