@@ -11,13 +11,14 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from typing import Any, Final, NamedTuple, TypeVar
 
-from confluent_kafka import ConsumerGroupTopicPartitions, KafkaError, KafkaException, TopicPartition
+from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 from confluent_kafka.admin import AdminClient, ConfigResource, OffsetSpec, ResourceType  # type: ignore[attr-defined]
 
 from bus import conf
 from bus.errors import BrokerUnavailableError
 from bus.kafka import config
 from bus.kafka.consumer import Partition
+from bus.kafka.listing import CommitLister
 
 log = logging.getLogger("bus.kafka")
 
@@ -80,10 +81,17 @@ class Groups:
     def __init__(self, settings: conf.BusSettings | None = None) -> None:
         self.settings = settings or conf.current()
         self._client: AdminClient | None = None
+        self._readers: dict[str, Consumer] = {}
+        self._lister: CommitLister | None = None
 
     def close(self) -> None:
         """Let go of the connections."""
         self._client = None
+        while self._readers:
+            self._readers.popitem()[1].close()
+        if self._lister is not None:
+            self._lister.close()
+            self._lister = None
 
     def cluster(self, timeout: float = 5.0) -> Cluster:
         """Brokers and topics."""
@@ -105,26 +113,45 @@ class Groups:
         return self._offsets(partitions, _FIRSTS, timeout)
 
     def committed(
-        self, wanted: Mapping[str, Sequence[Partition] | None], timeout: float = 5.0
+        self, wanted: Mapping[str, Sequence[Partition]], timeout: float = 5.0
     ) -> dict[str, dict[Partition, int] | BrokerUnavailableError]:
-        """How far groups have committed, in these partitions or in all (None); those without a commit are left out.
+        """How far groups have committed in these partitions; those without a commit are left out.
 
-        Nobody joins a group for it. A group that couldn't be asked has its error.
+        Each group has a client of its own, which is kept, and doesn't join it. A group that couldn't be asked has its
+        error.
         """
         found: dict[str, dict[Partition, int] | BrokerUnavailableError] = {}
-        for some in _batches(wanted.items(), MOST_AT_ONCE):
-            futures = {}
-            for group, partitions in some:
-                if partitions is not None and not partitions:
-                    found[group] = {}
-                    continue
-                places = None if partitions is None else [TopicPartition(*each) for each in partitions]
-                asked = [ConsumerGroupTopicPartitions(group, places)]
-                futures.update(self._ask(lambda c, a=asked: c.list_consumer_group_offsets(a, request_timeout=timeout)))
-            for group, future in futures.items():
-                answer = self._answer(future)
-                found[group] = answer if isinstance(answer, BrokerUnavailableError) else _commits(answer)
-        return self._unless_all_failed(found)
+        for group, partitions in wanted.items():
+            if not partitions:
+                found[group] = {}
+                continue
+            try:
+                client = self._readers.get(group) or self._readers.setdefault(group, self._reader(group))
+                told = client.committed([TopicPartition(*each) for each in partitions], timeout=timeout)
+            except KafkaException as error:
+                if error.args[0].code() in _AWAY:
+                    # The others would only take as long to fail.
+                    raise self._unavailable(error) from error
+                found[group] = BrokerUnavailableError(self._message(error))
+            else:
+                found[group] = {(p.topic, p.partition): p.offset for p in told if p.error is None and p.offset >= 0}
+        for group in self._readers.keys() - wanted.keys():
+            self._readers.pop(group).close()
+        return found
+
+    def all_commits(
+        self, names: Sequence[str], timeout: float = 5.0
+    ) -> dict[str, dict[Partition, int] | BrokerUnavailableError]:
+        """How far any groups have committed wherever they did; see `bus.kafka.listing`. Not with the embedded Kafka."""
+        found: dict[str, dict[Partition, int] | BrokerUnavailableError] = {}
+        for some in _batches(names, MOST_AT_ONCE):
+            if self._lister is None:
+                self._lister = CommitLister(self.settings)
+            found.update(self._lister.of(some, timeout))
+        return found
+
+    def _reader(self, group: str) -> Consumer:
+        return Consumer({**config.common(self.settings, log), "group.id": group, "enable.auto.commit": False})
 
     def names(self, timeout: float = 10.0) -> GroupNames:
         """All groups that there are. The embedded Kafka names none."""
@@ -232,11 +259,6 @@ class _AwayError(BrokerUnavailableError):
 
 class _NotThereError(BrokerUnavailableError):
     """The topic or partition doesn't exist."""
-
-
-def _commits(answer: Any) -> dict[Partition, int]:
-    places = answer.topic_partitions or ()
-    return {(each.topic, each.partition): each.offset for each in places if each.error is None and each.offset >= 0}
 
 
 def _description(answer: Any) -> GroupDescription:

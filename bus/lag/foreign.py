@@ -36,8 +36,8 @@ class Kafka(Protocol):
     def names(self, timeout: float = 10.0) -> GroupNames: ...
     def ends(self, partitions: Iterable[Partition], timeout: float = 5.0) -> dict[Partition, int]: ...
     def firsts(self, partitions: Iterable[Partition], timeout: float = 5.0) -> dict[Partition, int]: ...
-    def committed(
-        self, wanted: Mapping[str, Sequence[Partition] | None], timeout: float = 5.0
+    def all_commits(
+        self, names: Sequence[str], timeout: float = 5.0
     ) -> dict[str, dict[Partition, int] | BrokerUnavailableError]: ...
     def describe(
         self, names: Iterable[str], timeout: float = 5.0
@@ -94,7 +94,7 @@ class ForeignSampler:
         if not names:
             return
         before = GroupState.objects.in_bulk(names)
-        commits = self._kafka.committed(dict.fromkeys(names))
+        commits = self._kafka.all_commits(names)
         described = self._kafka.describe(names)
         told = {name: each for name, each in described.items() if isinstance(each, GroupDescription)}
         places = {name: _places(its, told.get(name)) for name, its in commits.items() if not isinstance(its, Exception)}

@@ -36,7 +36,7 @@ FIRSTS_SECONDS: Final = 10.0
 RETENTION_SECONDS: Final = 300.0
 """How often topics are asked how long they keep records."""
 ALL_TOPICS_SECONDS: Final = 30.0
-"""How often commits are looked for in all topics, where Kafka tells only of partitions that are named."""
+"""How often commits are looked for in all topics of the catalog, not only in those that a group is known to read."""
 _MOCK_CLUSTER = "mockCluster"
 _EMBEDDED_LIMITS: Final = [
     "The embedded Kafka can't list consumer groups: only those of the catalog are shown.",
@@ -52,7 +52,7 @@ class Kafka(Protocol):
     def ends(self, partitions: Iterable[Partition], timeout: float = 5.0) -> dict[Partition, int]: ...
     def firsts(self, partitions: Iterable[Partition], timeout: float = 5.0) -> dict[Partition, int]: ...
     def committed(
-        self, wanted: Mapping[str, Sequence[Partition] | None], timeout: float = 5.0
+        self, wanted: Mapping[str, Sequence[Partition]], timeout: float = 5.0
     ) -> dict[str, dict[Partition, int] | BrokerUnavailableError]: ...
     def describe(
         self, names: Iterable[str], timeout: float = 5.0
@@ -158,9 +158,7 @@ class Sampler:
     def _commits(
         self, names: Sequence[str], cluster: Cluster, workers: Iterable[WorkerPresence]
     ) -> dict[str, dict[Partition, int] | BrokerUnavailableError]:
-        if not self.is_embedded:
-            return self._kafka.committed(dict.fromkeys(names))
-        # It tells of partitions that are named, only.
+        # Kafka is asked about partitions that are named, only: see `bus.kafka.listing`.
         all_of_them = self._clock() - self._all_at >= ALL_TOPICS_SECONDS
         wanted = {}
         for name in names:

@@ -52,12 +52,22 @@ def test_commits_are_told_without_joining(
 
 
 @ONLY_REAL
-def test_all_commits_of_a_group_are_told_without_naming_partitions(
+def test_all_commits_are_told_without_naming_partitions_by_a_process_that_may_die(
     kafka: KafkaUnderTest, settings: Settings, make_topic: MakeTopic, unique: Callable[[str], str]
 ) -> None:
     topic, group = make_topic(partitions=2), unique("group")
     commit(kafka, group, topic, {1: 3})
-    assert Groups(settings()).committed({group: None}) == {group: {(topic, 1): 3}}
+    groups, nobody = Groups(settings()), unique("nobody")
+    assert groups.all_commits([group, nobody]) == {group: {(topic, 1): 3}, nobody: {}}
+    assert groups._lister is not None
+    child = groups._lister._child
+    assert child is not None
+    child.kill()
+    with pytest.raises(BrokerUnavailableError, match="trying again"):
+        groups.all_commits([group])
+    assert groups.all_commits([group]) == {group: {(topic, 1): 3}}
+    groups.close()
+    assert child.poll() is not None
 
 
 def test_first_and_end_offsets_leave_out_what_does_not_exist(

@@ -56,12 +56,17 @@ class Kafka:
         return dict.fromkeys(wanted, 0)
 
     def committed(
-        self, wanted: Mapping[str, Sequence[Partition] | None], timeout: float = 5.0
+        self, wanted: Mapping[str, Sequence[Partition]], timeout: float = 5.0
     ) -> dict[str, dict[Partition, int] | BrokerUnavailableError]:
-        self._look("committed", len(wanted))
+        return self.all_commits(list(wanted))
+
+    def all_commits(
+        self, names: Sequence[str], timeout: float = 5.0
+    ) -> dict[str, dict[Partition, int] | BrokerUnavailableError]:
+        self._look("committed", len(names))
         return {
             name: BrokerUnavailableError("not allowed") if name in self.refused else self.commits.get(name, {})
-            for name in wanted
+            for name in names
         }
 
     def describe(
