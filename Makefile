@@ -5,6 +5,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 ARGS ?=
+# Most tests wait for services: three processes keep two cores busy. TESTERS=0 runs them in one.
+TESTERS ?= 3
 COMPILE := uv pip compile -q --universal --generate-hashes --no-header --python-version 3.11 pyproject.toml
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
@@ -28,7 +30,7 @@ prod: runtime ## Web, monitor and consumers with production settings, on your ow
 	@$(TETHERED) manage.py serve $(ARGS)
 
 test: development ## Run every test
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest -n $(TESTERS) --dist loadfile $(ARGS)
 
 test-unit: development ## Run the tests of single parts
 	$(BIN)/python -m pytest tests/unit $(ARGS)
