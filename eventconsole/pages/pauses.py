@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 
+from bus.models import GroupPause
 from bus.presence import WorkerPresence
 
 
@@ -21,13 +22,16 @@ class Pause:
 
 def all_pauses(group: str | None = None) -> list[Pause]:
     """What is paused, the oldest first; of one group or of all."""
-    return []
+    found = GroupPause.objects.order_by("at", "pk")
+    if group is not None:
+        found = found.filter(group=group)
+    return [Pause(each.group, each.topic, each.who, each.why, each.at) for each in found]
 
 
 def obeys(worker: WorkerPresence, group: str, topic: str) -> bool:
     """Whether the worker says that it starts nothing of the group, or of that topic of it."""
     for each in worker.groups:
         if each.group == group:
-            paused = getattr(each, "paused", ())
+            paused = each.paused
             return "" in paused or topic in paused
     return False
