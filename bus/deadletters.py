@@ -40,6 +40,7 @@ TIMESTAMP: Final = "dlq-timestamp"  # Kafka's time of the original record, milli
 FIRST_FAILED_AT: Final = "dlq-first-failed-at"
 LAST_ATTEMPT_AT: Final = "dlq-last-attempt-at"
 GENERATION: Final = "dlq-generation"  # 0 for an event, 1 for its first replay, …
+EPOCH: Final = "dlq-epoch"  # of the group, in another than its first: there it handles events again
 EVENT_ID: Final = "dlq-event-id"  # the id that the bus knows the event by, which may be derived
 SPLICE: Final = "dlq-splice"
 VALUE: Final = "dlq-value"
@@ -105,6 +106,7 @@ class Failure:
     first_failed_at_ms: int
     last_attempt_at_ms: int
     generation: int = 0
+    epoch: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -325,6 +327,8 @@ def _headers_of(origin: Origin, failure: Failure, event_id: str | None) -> Heade
         (LAST_ATTEMPT_AT, envelope.timestamp(failure.last_attempt_at_ms).encode()),
         (GENERATION, b"%d" % failure.generation),
     ]
+    if failure.epoch:
+        headers.append((EPOCH, b"%d" % failure.epoch))
     if event_id is not None:
         headers.append((EVENT_ID, event_id.encode(errors="replace")))
     return headers

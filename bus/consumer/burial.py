@@ -60,6 +60,8 @@ class Burial:
         self, group: str, sender: Sender, max_bytes: int, *, clock: Callable[[], float], wake: Callable[[], None]
     ) -> None:
         self._group = group
+        #: The group's epoch.
+        self.epoch = 0
         self._sender = sender
         self._max_bytes = max_bytes
         self._clock = clock
@@ -152,6 +154,7 @@ class Burial:
             first_failed_at_ms=failures[0] if failures else attempt.at_ms,
             last_attempt_at_ms=attempt.at_ms,
             generation=work.generation,
+            epoch=self.epoch,
         )
         origin = deadletters.Origin(*work.source, work.offset, record.timestamp()[1])
         return deadletters.build(

@@ -78,7 +78,7 @@ class Dispatcher:
         self._solitude = Solitude(pool.gate)
         self._executor = executor = Executor(group, worker, settings.crash_limit, recorder.begins)
         self._claims = Claims(executor, pool.concurrency, self._progress, self._exchange, self._job_done, recorder)
-        burial = Burial(group, sender, settings.max_dead_letter_bytes, clock=clock, wake=self._wake.set)
+        self._burial = burial = Burial(group, sender, settings.max_dead_letter_bytes, clock=clock, wake=self._wake.set)
         self._conclusion = Conclusion(self._claims, self._exchange, burial, self._journal, self.pace, recorder, clock)
         self._surveyor = Surveyor(self._progress, self._claims, self._conclusion, self._exchange, clock, wall_clock)
         self._sights: dict[Partition, Sight] = {}
@@ -101,6 +101,7 @@ class Dispatcher:
         """What the ledger and the inbox know of the group's events; before `start` only."""
         name = ledger_name(self.group, number)
         self._claims.group = self._exchange.group = self._executor.known_as = name
+        self._burial.epoch = number
 
     def pause(self, pause: Pause) -> None:
         """What runs finishes; nothing that the pause covers is started until another one is given."""

@@ -20,6 +20,8 @@ _ROW: Final = attrgetter(*_COLUMNS)
 _OF_PEOPLE: Final = {"event_id", "group", "generation", "replayed_times", "failed_again_times", "indexed_at"}
 _CONTENT: Final = [name for name in _COLUMNS if name not in _OF_PEOPLE]
 """What is taken anew from a record that is read again; the rest says which it is and what became of it."""
+_IN_HAND: Final = (LetterStatus.OPEN, LetterStatus.REPLAYING)
+_DONE_WITH: Final = (LetterStatus.RESOLVED, LetterStatus.DISCARDED, LetterStatus.SUPERSEDED)
 
 
 @dataclass(slots=True)
@@ -54,6 +56,9 @@ class Entries:
         self._insert(new)
         for identity, entry in again.items():
             self._update(self._known[identity], entry)
+        for entry in self._entries:
+            if entry.is_handled_again and entry.identity in again:
+                self._reopen(self._known[entry.identity], entry)
         self._insert_positions()
         self._link(new)
         self._counts.apply()
@@ -110,6 +115,40 @@ class Entries:
             self._counts.add(known.spot, status, -1)
             self._counts.add(spot, status)
         known.cluster, known.place, known.spot = entry.letter.cluster, entry.place, spot
+
+    def _reopen(self, known: Known, entry: Entry) -> None:
+        """Its group handled the event again, in a new epoch, and failed once more: that it was done with is no more so.
+
+        A record that was seen before changes nothing, whatever became of the dead letter since.
+        """
+        where = {"cluster": entry.letter.cluster, **entry.place._asdict()}
+        if DeadLetterPosition.objects.filter(**where).exists():
+            return
+        row = DeadLetter.objects.select_for_update().filter(pk=known.pk).values_list("status").first()
+        event_id, group, generation = entry.identity
+        alive = DeadLetter.objects.filter(event_id=event_id, group=group, status__in=_IN_HAND)
+        # One that stands for all generations of the event is enough.
+        if row is None or row[0] not in _DONE_WITH or alive.filter(generation__gt=generation).exists():
+            return
+        content = {name: getattr(entry.letter, name) for name in _CONTENT}
+        DeadLetter.objects.filter(pk=known.pk).update(
+            **content,
+            status=LetterStatus.OPEN,
+            has_left_kafka=False,
+            resolved_at=None,
+            discarded_at=None,
+            discarded_by="",
+            discard_reason="",
+            purged_at=None,
+        )
+        DeadLetterPayload.objects.update_or_create(dead_letter_id=known.pk, defaults=entry.payload._asdict())
+        spot = _spot(entry.letter)
+        self._counts.seen(entry.kind, entry.letter.first_failed_at, entry.letter.last_failed_at)
+        self._counts.add(known.spot, row[0], -1)
+        self._counts.add(spot, LetterStatus.OPEN)
+        known.cluster, known.place, known.spot = entry.letter.cluster, entry.place, spot
+        if (previous := self._known.get(Identity(event_id, group, generation - 1))) is not None:
+            self._supersede(previous)
 
     def _link(self, added: Iterable[Identity]) -> None:
         """Point each generation to the one before, which it stands for from now on."""

@@ -88,6 +88,8 @@ class Entry:
     letter: LetterRow
     payload: PayloadRow
     kind: Kind
+    is_handled_again: bool = False
+    """It failed in a later epoch of its group, which was told to handle again what it had handled."""
 
 
 def entry_of(record: Record, cluster: str, now: datetime) -> Entry:
@@ -128,7 +130,7 @@ def entry_of(record: Record, cluster: str, now: datetime) -> Entry:
         indexed_at=now,
     )
     payload = PayloadRow(record.value(), record.key(), pack_headers(headers))
-    return Entry(identity, place, letter, payload, kind)
+    return Entry(identity, place, letter, payload, kind, any(name == deadletters.EPOCH for name, _ in headers))
 
 
 def storable(text: str | None, limit: int) -> str:
