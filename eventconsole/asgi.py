@@ -18,9 +18,10 @@ from eventconsole.api.asgi import ApiHandler, Receive, Scope, Send  # noqa: E402
 from eventconsole.live.sockets import LiveSocket  # noqa: E402
 from eventconsole.static import StaticFiles  # noqa: E402
 
-# Pages register their rooms when they are imported. After a restart the sockets of pages that were open before come
-# back before anybody asks for a page.
+# Pages register their rooms when they are imported, and so does the rail around them. After a restart the sockets of
+# pages that were open before come back before anybody asks for a page.
 import_module(settings.ROOT_URLCONF)
+import_module("eventconsole.pages.navigation")
 
 api = ApiHandler()
 static = StaticFiles()

@@ -47,7 +47,8 @@ export class Connection extends EventTarget {
   }
 
   send(frame) {
-    if (this.state === "open") this.#socket.send(JSON.stringify({ v: 1, ...frame }));
+    // What is said while it closes is said again when it is open again.
+    if (this.#socket?.readyState === WebSocket.OPEN) this.#socket.send(JSON.stringify({ v: 1, ...frame }));
   }
 
   #open() {

@@ -54,7 +54,4 @@ def page(request: HttpRequest) -> HttpResponse:
     return HttpResponse(engines["django"].from_string(_PAGE).render({}, request))
 
 
-_patterns = include("eventconsole.urls")
-if rooms.find("nav") is None:
-    rooms.add(Room("nav", Scope.READ, 1.0, lambda params: Content()))
-urlpatterns = [path("live-test", page), path("", _patterns)]
+urlpatterns = [path("live-test", page), path("", include("eventconsole.urls"))]
