@@ -95,7 +95,8 @@ def entry_document(entry: AuditEntry) -> dict[str, Any]:
         "targetKind": entry.target_kind,
         "target": entry.target or None,
         "why": entry.why or None,
-        "detail": entry.detail,
+        # Not which others were changed by the same act: up to a thousand ids, of topics that may be out of sight.
+        "detail": {name: value for name, value in entry.detail.items() if name != "changed"},
         "outcome": entry.outcome,
         "outcomeDetail": entry.outcome_detail or None,
         "changed": entry.changed,

@@ -133,7 +133,7 @@ class BusSettings(BaseSettings):
     """Memory in Redis for what pages show live; beyond it the oldest is forgotten."""
     monitor_lease_seconds: float = Field(10.0, ge=1, le=600)
     """How long another monitor waits before it takes over from one that is silent."""
-    discarded_days: int = Field(30, ge=1)
+    discarded_days: int = Field(30, ge=1, le=36500)
     """Days for which a discarded dead letter can be restored."""
 
     alert_webhook: str = Field("", repr=False)

@@ -42,7 +42,7 @@ class Database:
 
     def statuses(self, topic: str) -> dict[str, int]:
         found = self.rows("SELECT status, count(*) FROM bus_deadletter WHERE topic = %s GROUP BY status", topic)
-        return dict(found)  # type: ignore[arg-type]
+        return dict(found)
 
     def replay(self) -> dict[str, Any]:
         names = ("state", "total", "sent", "handled", "skipped")

@@ -125,6 +125,14 @@ def test_an_entry_says_who_did_what_why_and_what_came_of_it() -> None:
     }
 
 
+def test_an_entry_about_many_does_not_name_the_others() -> None:
+    index([record(0), record(1)])
+    changes.discard([letter(0).pk, letter(1).pk], Act("ann", "dead-letters.discard", "noise", {"filter": {}}), NOW)
+    (entry,) = audit.of_letters([letter(0).pk])
+    document = audit.entry_document(entry)
+    assert (document["detail"], document["changed"], document["target"]) == ({"filter": {}}, 2, None)
+
+
 def test_replays_of_late_are_those_that_were_started_and_may_be_seen() -> None:
     index([record(0), record(1), record(2, "payment.failed"), record(3)])
     one = operations.replay_one(letter(0).pk, "ann", NOW)
