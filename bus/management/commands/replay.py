@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
+from django.db import DatabaseError, InterfaceError
 
 from bus.deadletterindex.pages import LetterFilter
 from bus.deadletterindex.times import moment_or_ago
@@ -95,6 +96,11 @@ class Command(BaseCommand):
                     if is_over:
                         break
                     time.sleep(_STEP_SECONDS)
+            except (DatabaseError, InterfaceError) as error:
+                # What is stored goes on with the monitor, or with whoever follows it next.
+                raise CommandError(
+                    f"the database can't be used: {error}; go on with: manage.py replay --follow {replay.pk}"
+                ) from error
             except KeyboardInterrupt:
                 operations.pause(replay.pk, who, datetime.now(UTC))
                 raise CommandError(f"paused; go on with: manage.py replay --follow {replay.pk}") from None
