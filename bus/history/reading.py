@@ -51,7 +51,8 @@ def points_of(
         first += timedelta(seconds=step)
     count = max(0, -int((first - until).total_seconds() // step))
     times = [first + timedelta(seconds=step * number) for number in range(count)]
-    rows = Sample.objects.filter(series__in={*series, OUTCOMES}, step=step, at__gte=first, at__lt=until)
+    read = {*series, OUTCOMES} if any(name.startswith(TOPIC) for name in series) else set(series)
+    rows = Sample.objects.filter(series__in=read, step=step, at__gte=first, at__lt=until)
     found: dict[str, dict[datetime, dict[str, Any]]] = {name: {} for name in [*series, OUTCOMES]}
     for name, at, values in rows.values_list("series", "at", "values"):
         found[name][at] = values

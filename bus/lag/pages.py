@@ -14,7 +14,7 @@ from typing import Any, Final
 
 import orjson
 from django.db.models import F, QuerySet
-from django.db.models.expressions import Combinable
+from django.db.models.expressions import Combinable, RawSQL
 from django.db.models.fields.tuple_lookups import TupleGreaterThan, TupleLessThan
 from django.db.models.functions import Coalesce
 
@@ -74,7 +74,8 @@ def group_page(
     found = wanted.groups()
     value: Combinable = F("name") if sort is GroupSort.NAME else F("lag")
     if sort is GroupSort.TIME_LAG:
-        value = Coalesce("time_lag_seconds", UNKNOWN_TIME_LAG)
+        # Written out: with a parameter it wouldn't be the expression of the index.
+        value = Coalesce("time_lag_seconds", RawSQL(str(UNKNOWN_TIME_LAG), ()))
     found = found.annotate(sorted_by=value)
     if cursor is not None:
         place = _read_cursor(cursor, sort)
