@@ -13,10 +13,20 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import orjson
+from django.db.models import CharField, TextField
+from django.db.models.functions import Cast
+
 from bus import history
 from bus.history import Point
+from bus.models import Sample
 
 _TABLE_ROWS = 24
+_RATES = frozenset({"published", "processed", "retrying", "failed", "duplicate", "skipped"})
+_KEPT = 300
+_WHOLE_SECONDS = 90.0
+# Samples that are no older may still be written, or change.
+_AGAIN_SECONDS = {history.FINE_STEP: 60.0, history.COARSE_STEP: 240.0}
 # Samples are written a moment after they end: the newest ones, still unknown, are no gap.
 _UNWRITTEN_SECONDS = {history.FINE_STEP: 20.0, history.COARSE_STEP: 130.0}
 
@@ -53,7 +63,6 @@ class Line:
     colour: str
     series: str
     key: str
-    is_rate: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,34 +95,87 @@ class Chart:
 
 
 class Samples:
-    """Samples of a range by series, remembered for as long as no newer ones can be there: many may look at a page."""
+    """Buckets of samples by range and series, kept in this process: many look at the same charts each second.
 
-    def __init__(self, clock: Callable[[], float] = time.monotonic, kept: int = 200) -> None:
+    What is older than a moment is asked for again only once in a while: a monitor that was behind may fill a gap later.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
-        self._kept = kept
         self._lock = threading.Lock()
-        self._known: dict[tuple[str, tuple[str, ...]], tuple[float, dict[str, list[Point]]]] = {}
+        self._kept: dict[tuple[str, str], _Series] = {}
 
     def of(self, wanted: Range, series: Sequence[str], now: datetime) -> dict[str, list[Point]]:
-        """Points of these series, one per bucket of the range, the oldest first."""
-        key = wanted.name, tuple(sorted(set(series)))
+        """Buckets of these series that something is known of, the oldest first. Raises Django's DatabaseError."""
+        names = list(dict.fromkeys(series))
         with self._lock:
-            at, found = self._known.get(key, (float("-inf"), {}))
-        # What was asked for is at most as old as the time in which the next sample comes.
-        if self._clock() - at < min(wanted.step, 15) / 2:
-            return found
+            if len(self._kept) > _KEPT:
+                self._kept.clear()
+            kept = {name: self._kept.setdefault((wanted.name, name), _Series()) for name in names}
         asked_at = self._clock()
-        found = history.points_of(list(key[1]), now - timedelta(minutes=wanted.minutes), now, wanted.step)
-        with self._lock:
-            if len(self._known) >= self._kept:
-                self._known.clear()
-            self._known[key] = asked_at, found
-        return found
+        since = now - timedelta(minutes=wanted.minutes)
+        whole = [name for name in names if asked_at - kept[name].whole_at > _WHOLE_SECONDS]
+        fresh = min(wanted.step, 15) / 2
+        new = [name for name in names if name not in whole and asked_at - kept[name].fresh_at > fresh]
+        if whole:
+            self._load(wanted, kept, whole, since)
+            for name in whole:
+                kept[name].whole_at = kept[name].fresh_at = asked_at
+        if new:
+            self._load(wanted, kept, new, max(since, now - timedelta(seconds=_AGAIN_SECONDS[wanted.step])))
+            for name in new:
+                kept[name].fresh_at = asked_at
+        first = since.timestamp()
+        return {name: kept[name].points(first) for name in names}
+
+    def _load(self, wanted: Range, kept: dict[str, _Series], names: list[str], since: datetime) -> None:
+        """Make the buckets of these series anew that begin at `since` or later."""
+        first = since.timestamp() // wanted.bucket * wanted.bucket
+        found: dict[str, dict[float, list[dict[str, float]]]] = {name: {} for name in names}
+        # As text: making objects of thousands of times and documents takes longer than the question.
+        rows = Sample.objects.filter(series__in=names, step=wanted.step, at__gte=datetime.fromtimestamp(first, UTC))
+        texts = rows.annotate(at_text=Cast("at", CharField()), values_text=Cast("values", TextField()))
+        for name, at_text, values_text in texts.values_list("series", "at_text", "values_text"):
+            at = datetime.fromisoformat(at_text).replace(tzinfo=UTC).timestamp()
+            found[name].setdefault(at // wanted.bucket * wanted.bucket, []).append(orjson.loads(values_text))
+        for name, buckets in found.items():
+            kept[name].replace(first, {at: _together(some) for at, some in buckets.items()})
 
     def forget(self) -> None:
-        """For tests: what was remembered belongs to another database."""
+        """For tests: what was kept belongs to another database."""
         with self._lock:
-            self._known.clear()
+            self._kept.clear()
+
+
+class _Series:
+    """The buckets of one series. They are replaced, never changed: other threads read them."""
+
+    def __init__(self) -> None:
+        self.whole_at = self.fresh_at = float("-inf")
+        self._buckets: dict[float, dict[str, float]] = {}
+
+    def replace(self, first: float, buckets: dict[float, dict[str, float]]) -> None:
+        """These are all that there are from `first` on; forgets what is older than a day."""
+        oldest = first - 86_400
+        before = {at: values for at, values in self._buckets.items() if oldest <= at < first}
+        self._buckets = before | buckets
+
+    def points(self, first: float) -> list[Point]:
+        """From `first` on, the oldest first."""
+        buckets = self._buckets
+        return [Point(datetime.fromtimestamp(at, UTC), buckets[at]) for at in sorted(buckets) if at >= first]
+
+
+def _together(samples: list[dict[str, float]]) -> dict[str, float]:
+    """One bucket of some samples."""
+    if len(samples) == 1:
+        return samples[0]
+    found: dict[str, list[float]] = {}
+    for sample in samples:
+        for key, value in sample.items():
+            if value is not None:
+                found.setdefault(key, []).append(value)
+    return {key: sum(some) / len(some) if key in _RATES else max(some) for key, some in found.items()}
 
 
 samples = Samples()
@@ -149,25 +211,16 @@ def _columns(
 ) -> tuple[list[float], list[list[float | None]]]:
     end = _end(lines, known, wanted, now)
     starts: list[float] = []
-    columns: list[list[float | None]] = [[] for _ in lines]
-    buckets = [_buckets(line, known.get(line.series, ()), wanted.bucket) for line in lines]
     first = now.timestamp() - wanted.minutes * 60
-    at = first - first % wanted.bucket + wanted.bucket
+    at = first // wanted.bucket * wanted.bucket + wanted.bucket
     while at < end:
         starts.append(at)
-        for column, bucket in zip(columns, buckets, strict=True):
-            column.append(bucket.get(at))
         at += wanted.bucket
+    columns = []
+    for line in lines:
+        values = {point.at.timestamp(): point.values.get(line.key) for point in known.get(line.series, ())}
+        columns.append([None if (value := values.get(at)) is None else round(value, 2) for at in starts])
     return starts, columns
-
-
-def _buckets(line: Line, points: Sequence[Point], seconds: int) -> dict[float, float | None]:
-    values: dict[float, list[float]] = {}
-    for point in points:
-        if (value := point.values.get(line.key)) is not None:
-            at = point.at.timestamp()
-            values.setdefault(at - at % seconds, []).append(value)
-    return {at: round(sum(some) / len(some) if line.is_rate else max(some), 2) for at, some in values.items()}
 
 
 def _end(lines: Sequence[Line], known: Mapping[str, Sequence[Point]], wanted: Range, now: datetime) -> float:
@@ -176,7 +229,7 @@ def _end(lines: Sequence[Line], known: Mapping[str, Sequence[Point]], wanted: Ra
         (point.at.timestamp() for line in lines for point in known.get(line.series, ()) if line.key in point.values),
         default=0.0,
     )
-    ends = newest + wanted.step
+    ends = newest + wanted.bucket
     is_current = now.timestamp() - ends <= _UNWRITTEN_SECONDS[wanted.step]
     return ends if is_current else now.timestamp()
 
@@ -186,17 +239,26 @@ def data(charts: Sequence[Chart]) -> dict[str, Any]:
     return {"charts": {each.id: {"points": each.points, "series": each.options["series"]} for each in charts}}
 
 
-def latest(points: Sequence[Point], key: str, count: int = 3) -> float | None:
-    """The average of the newest known values among the last points; None when nothing is known of that time."""
-    known = [point.values[key] for point in points[-2 * count :] if point.values.get(key) is not None][-count:]
+def since(points: Sequence[Point], now: datetime, seconds: float) -> list[Point]:
+    """Those that began within the last so many seconds."""
+    first = now.timestamp() - seconds
+    return [point for point in points if point.at.timestamp() >= first]
+
+
+def latest(points: Sequence[Point], key: str, now: datetime, count: int = 3) -> float | None:
+    """The average of the newest values of the last half minute; None when nothing is known of that time."""
+    known = [value for point in since(points, now, 35) if (value := point.values.get(key)) is not None][-count:]
     return sum(known) / len(known) if known else None
 
 
-def sparkline(points: Sequence[Point], key: str, bucket: int, *, is_rate: bool = True) -> list[float | None]:
-    """The same points, some of them to one, for a small line."""
-    line = Line("", "", "", key, is_rate)
-    found = _buckets(line, points, bucket)
-    times = sorted({point.at.timestamp() - point.at.timestamp() % bucket for point in points})
-    while times and times[-1] not in found:
-        times.pop()
-    return [found.get(at) for at in times]
+def sparkline(points: Sequence[Point], key: str, bucket: int, seconds: int) -> list[float | None]:
+    """The same points up to the newest known one, some of them to one, for a small line of so many seconds."""
+    known: dict[int, list[float]] = {}
+    for point in points:
+        if (value := point.values.get(key)) is not None:
+            known.setdefault(int(point.at.timestamp()) // bucket, []).append(value)
+    if not known:
+        return []
+    last = max(known)
+    slots = [known.get(slot) for slot in range(last - seconds // bucket + 1, last + 1)]
+    return [None if some is None else (sum(some) / len(some) if key in _RATES else max(some)) for some in slots]

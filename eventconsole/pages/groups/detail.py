@@ -256,16 +256,16 @@ def _letters(name: str) -> dict[str, Any]:
 
 def _charts(name: str, known: Mapping[str, list[Point]], wanted: Range, now: datetime) -> list[Chart]:
     series = f"group:{name}"
-    lag = [Line("lag", "--chart-1", series, "lag", is_rate=False)]
-    time_lag = [Line("time lag", "--chart-3", series, "timeLag", is_rate=False)]
+    lag = [Line("lag", "--chart-1", series, "lag")]
+    time_lag = [Line("time lag", "--chart-3", series, "timeLag")]
     done = [
         Line("processed", "--green", series, "processed"),
         Line("retrying", "--amber", series, "retrying"),
         Line("failed", "--red", series, "failed"),
     ]
     took = [
-        Line("p95", "--chart-2", series, "p95", is_rate=False),
-        Line("p50", "--chart-1", series, "p50", is_rate=False),
+        Line("p95", "--chart-2", series, "p95"),
+        Line("p50", "--chart-1", series, "p50"),
     ]
     return [
         charts.chart("chart-lag", "Lag in events", lag, known, wanted, now),

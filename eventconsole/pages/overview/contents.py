@@ -27,8 +27,8 @@ OUTCOMES = (
     Line("skipped", "--line-strong", "outcomes", "skipped"),
 )
 HANDLING = (
-    Line("p95", "--chart-2", "handling", "p95", is_rate=False),
-    Line("p50", "--chart-1", "handling", "p50", is_rate=False),
+    Line("p95", "--chart-2", "handling", "p95"),
+    Line("p50", "--chart-1", "handling", "p50"),
 )
 _SERIES = ("outcomes", "handling", "lag", "dead-letters", "workers")
 
@@ -58,8 +58,8 @@ def context(wanted: Range) -> dict[str, Any]:
     charted = sorted(seen.groups, key=_largest_lag)[:_LINES_OF_GROUPS]
     names = [f"group:{group.name}" for group in sorted(charted, key=lambda group: group.name)]
     known = charts.samples.of(wanted, [*_SERIES, *names], seen.now)
-    recent = known if wanted.step == charts.RANGES[0].step else charts.samples.of(charts.RANGES[0], _SERIES, seen.now)
-    per_second = charts.latest(recent["outcomes"], "processed")
+    recent = known if wanted is charts.RANGES[0] else charts.samples.of(charts.RANGES[0], _SERIES, seen.now)
+    per_second = charts.latest(recent["outcomes"], "processed", seen.now)
     worst = next((group for group in seen.groups if group.time_lag_seconds), None)
     return {
         "answer": answer.answer(seen, per_second),
@@ -87,19 +87,19 @@ def pieces(known: Mapping[str, Any]) -> list[str]:
 
 
 def _figures(seen: Situation, recent: Mapping[str, list[Point]], per_second: float | None) -> Figures:
-    letters = recent["dead-letters"][-12:]
+    letters = charts.since(recent["dead-letters"], seen.now, 65)
     new = [point.values["new"] for point in letters if point.values.get("new") is not None]
     standings = [each for each in seen.standings if not each.is_gone]
     return Figures(
         handled=per_second,
-        published=charts.latest(recent["outcomes"], "published"),
-        handled_line=charts.sparkline(recent["outcomes"], "processed", 15),
-        worst_line=charts.sparkline(recent["lag"], "worstSeconds", 15, is_rate=False),
+        published=charts.latest(recent["outcomes"], "published", seen.now),
+        handled_line=charts.sparkline(recent["outcomes"], "processed", 15, 900),
+        worst_line=charts.sparkline(recent["lag"], "worstSeconds", 15, 900),
         letters_per_minute=sum(new) if new else None,
-        letters_line=charts.sparkline(recent["dead-letters"], "open", 15, is_rate=False),
-        p50=charts.latest(recent["handling"], "p50"),
-        p95=charts.latest(recent["handling"], "p95"),
-        p95_line=charts.sparkline(recent["handling"], "p95", 15, is_rate=False),
+        letters_line=charts.sparkline(recent["dead-letters"], "open", 15, 900),
+        p50=charts.latest(recent["handling"], "p50", seen.now),
+        p95=charts.latest(recent["handling"], "p95", seen.now),
+        p95_line=charts.sparkline(recent["handling"], "p95", 15, 900),
         late=sum(each.state == "late" for each in standings),
         gone=sum(each.is_gone for each in seen.standings),
         stuck=sum(each.stuck for each in standings),
@@ -107,10 +107,7 @@ def _figures(seen: Situation, recent: Mapping[str, list[Point]], per_second: flo
 
 
 def _charts(known: Mapping[str, list[Point]], wanted: Range, seen: Situation, names: list[str]) -> list[Chart]:
-    lag_lines = [
-        Line(name.removeprefix("group:"), _PALETTE[index], name, "lag", is_rate=False)
-        for index, name in enumerate(names)
-    ]
+    lag_lines = [Line(name.removeprefix("group:"), _PALETTE[index], name, "lag") for index, name in enumerate(names)]
     now = seen.now
     nothing = "Nothing was recorded in this time. Charts begin once a monitor runs and events are handled."
     charted = [
