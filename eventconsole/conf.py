@@ -44,7 +44,7 @@ class ConsoleSettings(BaseSettings):
     allowed_hosts: CommaSeparated = Field((), validation_alias="ALLOWED_HOSTS")
     """Host names that the service answers to beside localhost, comma-separated."""
     trusted_origins: CommaSeparated = Field((), validation_alias="CSRF_TRUSTED_ORIGINS")
-    """Origins from which forms may be sent, with scheme, when a proxy hides the real host; comma-separated."""
+    """Origins with scheme whose forms and live pages are let in, when a proxy hides the real host; comma-separated."""
     debug: bool = Field(False, validation_alias="DEBUG")
     """Django's debug pages. They show code and settings to anyone, so they are off unless asked for."""
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field("INFO", validation_alias="LOG_LEVEL")

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import subprocess
+import sys
 import threading
 from collections.abc import AsyncIterator, Mapping
 from typing import Any, Literal
@@ -12,6 +14,7 @@ import pytest
 from pydantic import BaseModel, ConfigDict
 
 from bus.errors import ConfigurationError
+from eventconsole.conf import BASE_DIR
 from eventconsole.live import rooms
 from eventconsole.live.feed import Entry
 from eventconsole.live.outbox import Outbox
@@ -224,3 +227,11 @@ async def test_rendering_ends_with_the_last_who_looks(renderings: Renderings, wa
     count = len(rendered)
     await asyncio.sleep(0.3)
     assert len(rendered) <= count + 1
+
+
+def test_pages_and_the_rail_have_registered_their_rooms_before_anybody_asks_for_a_page() -> None:
+    ask = "import eventconsole.asgi; from eventconsole.live import rooms; print(*rooms.names())"
+    printed = subprocess.run(
+        [sys.executable, "-c", ask], check=True, capture_output=True, text=True, timeout=60, cwd=BASE_DIR
+    ).stdout.split()
+    assert {"events", "nav", "overview", "event"} <= set(printed)
