@@ -11,7 +11,7 @@ from typing import Any, Final, Generic, TypeVar
 
 import orjson
 from django.db.models import Exists, F, Model, OuterRef, Q, QuerySet
-from django.db.models.fields.tuple_lookups import TupleLessThan
+from django.db.models.fields.tuple_lookups import TupleGreaterThan, TupleLessThan
 
 from bus.deadletterindex.rows import MAX_KEY, short_id
 from bus.models import DeadLetter, ErrorGroup, ErrorGroupPlace, LetterStatus
@@ -106,14 +106,21 @@ def _about(text: str) -> Q:
     return Q(error_message__icontains=text) | Q(event_id=short_id(text)) | Q(key=text) | Q(correlation_id=text)
 
 
-def letter_page(wanted: LetterFilter, limit: int, cursor: str | None = None) -> Page[DeadLetter]:
-    """A page of dead letters, the last failed first. Raises CursorError."""
+def letter_page(
+    wanted: LetterFilter, limit: int, cursor: str | None = None, *, oldest_first: bool = False
+) -> Page[DeadLetter]:
+    """A page of dead letters, the last failed first unless told otherwise. Raises CursorError."""
     found = wanted.letters()
     if cursor is not None:
         at, pk = read_cursor(cursor, int)
-        # The first condition follows from the second; it is what SQLite finds the place in the index by.
-        found = found.filter(TupleLessThan((F("last_failed_at"), F("id")), (at, pk)), last_failed_at__lte=at)
-    rows = list(found.order_by("-last_failed_at", "-id")[: limit + 1])
+        place = (F("last_failed_at"), F("id"))
+        # The second condition follows from the first; it is what SQLite finds the place in the index by.
+        if oldest_first:
+            found = found.filter(TupleGreaterThan(place, (at, pk)), last_failed_at__gte=at)
+        else:
+            found = found.filter(TupleLessThan(place, (at, pk)), last_failed_at__lte=at)
+    order = ("last_failed_at", "id") if oldest_first else ("-last_failed_at", "-id")
+    rows = list(found.order_by(*order)[: limit + 1])
     return page_of(rows, limit, lambda row: (row.last_failed_at, row.pk))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import orjson
@@ -14,4 +15,9 @@ def answer(document: Any, *, status: int = 200) -> HttpResponse:
     Operations return it instead of a model: the models describe answers in the OpenAPI document, and checking each
     answer against them again would cost more than making it.
     """
-    return HttpResponse(orjson.dumps(document), status=status, content_type="application/json")
+    try:
+        body = orjson.dumps(document)
+    except TypeError:
+        # Integers beyond 64 bits, as events and what was changed of them may have.
+        body = json.dumps(document, separators=(",", ":"), ensure_ascii=False).encode()
+    return HttpResponse(body, status=status, content_type="application/json")

@@ -104,6 +104,18 @@ function refreshUnlessLive() {
   if (document.documentElement.dataset.live !== "live") location.reload();
 }
 
+/** Draw the page anew, and say there what was done. */
+function reloadSaying(words) {
+  try { sessionStorage.setItem("said", words); } catch { /* then it isn't said */ }
+  location.reload();
+}
+
+try {
+  const said = sessionStorage.getItem("said");
+  sessionStorage.removeItem("said");
+  if (said) notice(said, { tone: "good" });
+} catch { /* nothing was said */ }
+
 async function replay(button) {
   const { replay: id } = button.dataset;
   const extra = await confirmed(button.dataset);
@@ -130,14 +142,18 @@ async function undo(button) {
   button.disabled = true;
   try {
     await call("POST", `/api/dead-letters/${id}/undo`);
-    notice("Taken back: nothing was sent.", { tone: "good" });
   } catch (error) {
     button.disabled = false;
     failed(error);
     return;
   }
-  document.querySelector(`[data-pending="${id}"]`)?.remove();
   const row = rowOf(id);
+  const isAlone = Boolean(document.querySelector("[data-letter-page]"));
+  const words = "Taken back: nothing was sent.";
+  // It left the list with a reload: the list is another one now.
+  if (!row && (!isAlone || document.documentElement.dataset.live !== "live")) { reloadSaying(words); return; }
+  notice(words, { tone: "good" });
+  document.querySelector(`[data-pending="${id}"]`)?.remove();
   if (row) {
     const cell = row.querySelector("[data-row-action]");
     cell.dataset.isUndone = "";
@@ -151,7 +167,7 @@ async function undo(button) {
     setTimeout(() => delete cell.dataset.isUndone, 2000);
     const box = row.querySelector("input[name=ids]");
     if (box) box.disabled = false;
-  } else refreshUnlessLive();
+  }
 }
 
 // -- replay of many ---------------------------------------------------------------------------------------------------
@@ -260,12 +276,9 @@ async function changeAll({ filter, count }, reason) {
 
 function done({ ids, count, skipped }) {
   const words = `${many(count, "dead letter is", "dead letters are")} discarded${skipped ? `; ${skipped} were changed by somebody else` : ""}.`;
-  const action = ids
-    ? { label: "Undo", run: () => restore(ids) }
-    : { label: "Show them", run: () => location.assign("/dead-letters?filter=status:discarded") };
-  if (!ids) { location.reload(); return; }
+  if (!ids) { reloadSaying(words); return; }
   for (const id of ids) leave(id, "discarded");
-  notice(words, { tone: "good", seconds: 10, action });
+  notice(words, { tone: "good", seconds: 10, action: { label: "Undo", run: () => restore(ids) } });
   if (document.querySelector("[data-letter-page]")) refreshUnlessLive();
 }
 
@@ -292,7 +305,7 @@ async function restore(ids) {
 async function keep(button) {
   try {
     await call("POST", `/api/dead-letters/${button.dataset.keep}/keep`, { keep: button.dataset.keepValue === "true" });
-    location.reload();
+    reloadSaying(button.dataset.keepValue === "true" ? "It is kept beyond Kafka's retention." : "It goes with its record.");
   } catch (error) { failed(error); }
 }
 
@@ -358,7 +371,8 @@ noteDialog?.querySelector("form").addEventListener("submit", (event) => { event.
 // -- live: nothing moves under the hand -------------------------------------------------------------------------------
 
 const list = document.querySelector("[data-dead-letters]");
-const isNewest = !new URLSearchParams(location.search).has("cursor");
+const address = new URLSearchParams(location.search);
+const isNewest = !address.has("cursor") && address.get("order") !== "oldest";
 const known = new Set([...document.querySelectorAll("tr[data-letter]")].map((row) => Number(row.dataset.letter)));
 const PAGE = 50;
 

@@ -126,23 +126,25 @@ def test_filter_becomes_what_the_api_takes() -> None:
     }
 
 
-def test_pages_follow_each_other_without_gaps(operator: Client) -> None:
+@pytest.mark.parametrize("order", ["", "&order=oldest"])
+def test_pages_follow_each_other_without_gaps(operator: Client, order: str) -> None:
     recent: dict[str, Any] = {"first_failed_at_ms": NOW_MS - 60_000}
     records = [indexed.record(n, last_attempt_at_ms=NOW_MS - 1000 + n // 3, **recent) for n in range(120)]
     indexed.index(records)
     seen: list[str] = []
-    address = "/dead-letters"
+    address = f"/dead-letters?{order}"
     for _ in range(4):
         response = operator.get(address)
         seen += [str(letter.pk) for letter in response.context["rows"]]
         if response.context["next"] is None:
             break
-        address = f"/dead-letters?cursor={response.context['next']}"
+        address = f"/dead-letters?cursor={response.context['next']}{order}"
     assert len(seen) == len(set(seen)) == 120
+    assert DeadLetter.objects.get(pk=seen[0]).event_id == ("event-0" if order else "event-119")
 
 
 def test_foreign_cursor_is_said_to_be_one(operator: Client) -> None:
-    assert "Start at the newest" in text(operator, "/dead-letters?cursor=abc")
+    assert "Start anew" in text(operator, "/dead-letters?cursor=abc")
 
 
 def test_export_has_every_row_and_no_payload(operator: Client) -> None:

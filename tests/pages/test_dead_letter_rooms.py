@@ -72,10 +72,10 @@ def test_wrong_parameters_are_refused() -> None:
         ("replay", {"id": "1", "cursor": "a"}),
     ):
         with pytest.raises(ParamsProblem):
-            shown(name, **params)
+            shown(name, OPERATOR, **params)
 
 
 def test_hostile_text_stays_text() -> None:
     letter = fail(1, error_type=HOSTILE, error_message=HOSTILE, group=HOSTILE)
     for name, params in (("dead-letters", {}), ("dead-letter", {"id": str(letter.pk)})):
-        assert is_escaped(shown(name, **params)[0].encode())
+        assert is_escaped(shown(name, OPERATOR, **params)[0].encode())

@@ -58,7 +58,8 @@ def _found(request: HttpRequest, search: Search, at: datetime) -> dict[str, Any]
     sort = request.GET.get("sort", SORTS[0])
     sort = sort if sort in SORTS else SORTS[0]
     cards = cards_of(search, at, start=start_of(request.GET.get("groups", "")), sort=sort)
-    listed = rows_of(search.letters, request.GET.get("cursor"))
+    oldest_first = request.GET.get("order") == "oldest"
+    listed = rows_of(search.letters, request.GET.get("cursor"), oldest_first)
     return {
         "search": search,
         "cards": cards,
@@ -69,6 +70,7 @@ def _found(request: HttpRequest, search: Search, at: datetime) -> dict[str, Any]
         "next": listed.next,
         "cursor_problem": listed.problem,
         "sorts": SORTS,
+        "oldest_first": oldest_first,
         "room": {"filter": search.text, "sort": sort, "groups": "" if cards.start is None else cards.start},
     }
 
@@ -102,10 +104,10 @@ class Listed:
     problem: str = ""
 
 
-def rows_of(wanted: LetterFilter, cursor: str | None) -> Listed:
+def rows_of(wanted: LetterFilter, cursor: str | None, oldest_first: bool = False) -> Listed:
     """The dead letters of a page."""
     try:
-        found = letter_page(wanted, PAGE_ROWS, cursor)
+        found = letter_page(wanted, PAGE_ROWS, cursor, oldest_first=oldest_first)
     except CursorError as error:
         return Listed(problem=str(error))
     return Listed(found.rows, found.next)

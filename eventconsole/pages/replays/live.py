@@ -15,7 +15,7 @@ from eventconsole.live import rooms
 from eventconsole.live.rooms import Content, Room
 from eventconsole.models import Scope
 from eventconsole.pages.replays.operation import operation_of
-from eventconsole.pages.replays.views import active_operations, items_of
+from eventconsole.pages.replays.views import active_operations, items_of, summary_of
 
 Number = Annotated[str, StringConstraints(pattern=r"^[0-9]{1,18}$")]
 Pieces = Annotated[str, StringConstraints(max_length=20)]
@@ -58,7 +58,8 @@ class ReplaysParams(BaseModel):
 
 def render_replays(params: Mapping[str, str], scopes: Collection[str]) -> Content:
     """What runs or waits for somebody."""
-    context = {"active": active_operations(datetime.now(UTC)), "can_replay": Scope.REPLAY in scopes}
+    active = active_operations(datetime.now(UTC))
+    context = {"active": active, "summary": summary_of(active), "can_replay": Scope.REPLAY in scopes}
     return Content(html=render_to_string("console/replays/active.html", context))
 
 

@@ -44,7 +44,8 @@ def page(request: HttpRequest) -> HttpResponse:
     rows = list(found[: PAGE_ROWS + 1])
     next_ = rows[PAGE_ROWS - 1].pk if len(rows) > PAGE_ROWS else None
     context = {
-        "active": active_operations(now),
+        "active": (active := active_operations(now)),
+        "summary": summary_of(active),
         "rows": operations_of(rows[:PAGE_ROWS], now),
         "next": next_,
         "before": before,
@@ -52,6 +53,28 @@ def page(request: HttpRequest) -> HttpResponse:
         "states": Replay.State.values,
     }
     return render(request, "console/replays/list.html", context)
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """What the first sentence of the list says."""
+
+    stopped: Sequence[Operation]
+    paused: int
+    running: int
+
+    @property
+    def tone(self) -> str:
+        """Loud when somebody has to decide."""
+        return "bad" if self.stopped else "warn" if self.paused else "" if self.running else "good"
+
+
+def summary_of(active: Sequence[Operation]) -> Summary:
+    """Who waits for whom."""
+    states = [op.replay.state for op in active]
+    stopped = [op for op in active if op.replay.state == Replay.State.STOPPED_BY_CANARY]
+    paused = states.count(Replay.State.PAUSED)
+    return Summary(stopped, paused, len(states) - len(stopped) - paused)
 
 
 def active_operations(now: datetime) -> list[Operation]:
