@@ -245,6 +245,16 @@ document.addEventListener("click", (event) => {
     if (end === "") { data.value = format(value); changed(); } else check();
   }
 });
+document.addEventListener("click", (event) => {
+  const wanted = event.target.closest("[data-simulate]")?.dataset.simulate;
+  if (wanted === undefined) return;
+  const { value, end } = parse(data.value);
+  if (end !== "" || value.kind !== "object") return check();
+  value.pairs = value.pairs.filter(([key]) => key !== "simulate");
+  if (wanted) value.pairs.push(["simulate", { kind: "text", text: wanted }]);
+  data.value = format(value);
+  changed();
+});
 document.addEventListener("htmx:afterSettle", (event) => {
   if (event.detail.elt?.id !== "publish-schema" && !document.getElementById("publish-schema")) return;
   const next = currentExample();

@@ -129,8 +129,10 @@ class EventParams(BaseModel):
 
 
 def live(params: Mapping[str, str]) -> Content:
-    """What moves on the page: the ledger is read each second."""
+    """What moves on the page: the ledger is read each second. Raises LedgerUnavailableError: what was shown stays."""
     story = story_of(params["id"], _now_ms())
+    if not story.knows_redis:
+        raise LedgerUnavailableError("; ".join(story.problems))
     context = _context(story, read_place(params.get("at", "")))
     return Content(
         html=[render_to_string(f"console/event/{name}.html", context) for name in ("story", "past")],

@@ -75,10 +75,8 @@ def contents_of(event_id: str, place: RecordPlace | None, read: Read | None = No
         trouble = found
     for letter in reversed(letters_of_event(event_id) if event_id else []):
         if isinstance(found := contents_of_letter(letter), Contents):
-            why = f" {trouble.heading}" if place is not None else ""
-            return Contents(
-                found.key, found.value, found.headers, found.source, found.all_url, found.event_id, f"{why}".strip()
-            )
+            why = f"{trouble.heading} What you see is from its dead letter." if place is not None else ""
+            return Contents(found.key, found.value, found.headers, found.source, found.all_url, found.event_id, why)
     return trouble
 
 

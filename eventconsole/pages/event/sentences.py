@@ -95,6 +95,8 @@ def _handled(story: Story) -> str:
 def _without_groups(story: Story) -> Sentence:
     if story.published:
         return Sentence("", "Published; no consumer group here has a handler for its topic.")
+    if story.letters and not story.knows_redis:
+        return Sentence("warn", "It became a dead letter; what is below is from there.")
     if story.letters:
         return Sentence("", "Redis doesn't know it any more; what is below is from its dead letters.")
     return Sentence("", "Nothing is known of it.")

@@ -25,6 +25,8 @@ from eventconsole.state import ledger
 
 #: A copy is edited in a browser: what is larger belongs to a program.
 MOST_COPIED = 1_000_000
+#: What `data.simulate` makes the demo's handlers do.
+_SIMULATIONS = (("fail:2", "twice"), ("fail", "always"), ("permanent", "for good"), ("slow:3", "take 3 s"), ("", "not"))
 
 
 @needs(Scope.READ)
@@ -39,6 +41,7 @@ def page(request: HttpRequest) -> HttpResponse:
         "priorities": list(Priority),
         "copied": given if "copy" in given or "letter" in given else None,
         "with_demo": conf.current().with_demo,
+        "simulations": _SIMULATIONS,
         **(_about(chosen) if chosen else {}),
     }
     return render(request, "console/publish/publish.html", context)
