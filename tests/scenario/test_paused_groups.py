@@ -14,7 +14,7 @@ from bus.presence import Presence
 from tests.processes import wait_until
 from tests.scenario.stage import PATIENCE, Stage
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.timeout(240)]  # several workers, one after the other
 KEYS = ["a", "b", "c", "d", None]
 
 
