@@ -90,7 +90,7 @@ class LiveSocket(AsyncWebsocketConsumer):  # type: ignore[misc]  # channels has 
         self._session_key = ""
         self._confirmed_at = 0.0
         self._scopes: frozenset[str] = frozenset()
-        self._places: dict[int, tuple[Place, Scope, str]] = {}
+        self._places: dict[int, tuple[Place, Scope, Join]] = {}
         self._waiting: asyncio.Queue[Join] = asyncio.Queue(MAX_WAITING_JOINS)
         self._tasks: list[asyncio.Task[None]] = []
         self._bad_frames = 0
@@ -242,7 +242,7 @@ class LiveSocket(AsyncWebsocketConsumer):  # type: ignore[misc]  # channels has 
             if place is None:
                 self._refuse(Refusal.LIMIT, "this server shows as many different things as it may; try later", join)
             else:
-                self._places[join.id] = (place, scope, join.room)
+                self._places[join.id] = (place, scope, join)
 
     def _place(self, join: Join, room: rooms.Room | None) -> Place | None:
         if room is None:
@@ -281,10 +281,14 @@ class LiveSocket(AsyncWebsocketConsumer):  # type: ignore[misc]  # channels has 
         if scopes == self._scopes:
             return
         self._scopes = scopes
-        for join_id, (_, scope, room) in list(self._places.items()):
+        for join_id, (_, scope, join) in list(self._places.items()):
+            room = rooms.find(join.room)
             if scope not in scopes:
                 self._leave(join_id)
-                self._refuse_scope(join_id, room, scope)
+                self._refuse_scope(join_id, join.room, scope)
+            elif room is not None and room.by_scopes:
+                # What it shows depends on what the viewer may do.
+                self._join(join)
 
     async def _check_again(self) -> None:
         while True:

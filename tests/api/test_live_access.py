@@ -20,7 +20,7 @@ from eventconsole.live import rooms
 from eventconsole.live.hub import current_hub
 from eventconsole.live.rooms import Content, Room
 from eventconsole.models import Scope
-from tests.api.live_stage import Page, Stage
+from tests.api.live_stage import READER, Page, Stage
 
 # -- who may open one ---------------------------------------------------------------------------------------------
 
@@ -138,6 +138,20 @@ async def test_a_permission_that_is_taken_away_closes_the_room(stage: Stage) -> 
     stage.text = "secret"
     rest = [await page.hear() for _ in range(5)]
     assert {frame["type"] for frame in rest} == {"clock"}
+
+
+async def test_a_room_that_shows_what_one_may_do_follows_the_permissions(stage: Stage) -> None:
+    def render(params: Any, scopes: frozenset[str]) -> Content:
+        return Content(f'<p id="a">{" ".join(sorted(scopes))}</p>')
+
+    rooms.add(Room("acts", Scope.READ, 1.0, render, by_scopes=True))
+    page = await stage.open(recheck=0.05)
+    await page.say(type="join", id=1, room="acts")
+    assert "read<" in (await page.hear_a("fragment"))["html"]
+    stage.people["ann"] = Caller("ann", frozenset({"read", "replay"}))
+    assert "read replay<" in (await page.hear_a("fragment"))["html"]
+    stage.people["ann"] = READER
+    assert ">read<" in (await page.hear_a("fragment"))["html"]
 
 
 async def test_a_login_that_ends_closes_the_socket(stage: Stage) -> None:
