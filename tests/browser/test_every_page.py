@@ -48,8 +48,7 @@ def test_every_page_fits_and_has_no_grave_finding(
         assert response is not None
         assert response.status == 200, address
         page.wait_for_timeout(300)
-        if overflows(page):
-            problems.append(f"{address} overflows sideways")
+        problems += [f"{address} is too wide: {what}" for what in overflows(page)]
         problems += [f"{address}: {finding}" for finding in grave_findings(page)]
     assert not problems, "\n".join(problems)
 

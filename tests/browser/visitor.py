@@ -67,10 +67,20 @@ def grave_findings(page: Page) -> list[str]:
     ]
 
 
-def overflows(page: Page) -> bool:
-    """Whether the page can be scrolled sideways."""
-    wide = page.evaluate("document.documentElement.scrollWidth > document.documentElement.clientWidth + 1")
-    return bool(wide)
+_TOO_WIDE = """() => {
+  const width = document.documentElement.clientWidth;
+  if (document.documentElement.scrollWidth <= width + 1) return [];
+  const sticksOut = (one) => one && one.getBoundingClientRect().right > width + 1;
+  const outermost = [...document.querySelectorAll("main *")].filter((one) => sticksOut(one) && !sticksOut(one.parentElement));
+  return outermost.slice(0, 5).map((one) => `${one.tagName}.${one.className} in ${one.parentElement.className}: `
+    + one.textContent.trim().slice(0, 40));
+}"""  # noqa: E501
+
+
+def overflows(page: Page) -> list[str]:
+    """What makes the page wider than its window, if something does: the outermost elements that stick out."""
+    found: list[str] = page.evaluate(_TOO_WIDE)
+    return found
 
 
 def dead_letters(console: Quickstart, count: int, **data: Any) -> list[int]:
