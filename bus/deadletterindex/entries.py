@@ -119,16 +119,22 @@ class Entries:
     def _reopen(self, known: Known, entry: Entry) -> None:
         """Its group handled the event again, in a new epoch, and failed once more: that it was done with is no more so.
 
-        A record that was seen before changes nothing, whatever became of the dead letter since.
+        A record that was seen before changes nothing, whatever became of the dead letter since; nor does one that is
+        older than that, which is read again when the index is made anew.
         """
         where = {"cluster": entry.letter.cluster, **entry.place._asdict()}
         if DeadLetterPosition.objects.filter(**where).exists():
             return
-        row = DeadLetter.objects.select_for_update().filter(pk=known.pk).values_list("status").first()
+        names = ("status", "resolved_at", "discarded_at", "replayed_at")
+        row = DeadLetter.objects.select_for_update().filter(pk=known.pk).values_list(*names).first()
+        if row is None or row[0] not in _DONE_WITH:
+            return
+        if any(at is not None and at >= entry.letter.last_failed_at for at in row[1:]):
+            return
         event_id, group, generation = entry.identity
         alive = DeadLetter.objects.filter(event_id=event_id, group=group, status__in=_IN_HAND)
         # One that stands for all generations of the event is enough.
-        if row is None or row[0] not in _DONE_WITH or alive.filter(generation__gt=generation).exists():
+        if alive.filter(generation__gt=generation).exists():
             return
         content = {name: getattr(entry.letter, name) for name in _CONTENT}
         DeadLetter.objects.filter(pk=known.pk).update(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -10,8 +11,11 @@ import pytest
 from bus.deadletterindex import changes
 from bus.deadletterindex.changes import Act
 from bus.deadletterindex.counts import recount
+from bus.deadletterindex.index import begin_anew
 from bus.models import DeadLetter, ErrorGroup, LetterStatus
-from tests.indexed import NOW, MadeUpRecord, index, letter, record
+from tests.indexed import AT_MS, MadeUpRecord, index, letter, record
+
+BEFORE = datetime.fromtimestamp(AT_MS / 1000, UTC) - timedelta(hours=1)
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -23,7 +27,7 @@ def again(number: int, offset: int, **failure: Any) -> MadeUpRecord:
 
 def close(status: LetterStatus) -> None:
     if status is LetterStatus.DISCARDED:
-        changes.discard([letter(0).pk], Act("ada", "dead-letters.discard"), NOW)
+        changes.discard([letter(0).pk], Act("ada", "dead-letters.discard"), BEFORE)
     else:
         DeadLetter.objects.update(status=status)
         recount()
@@ -59,6 +63,22 @@ def test_the_same_record_read_again_reopens_nothing() -> None:
     index([again(0, 7)])
 
     assert letter(0).status == LetterStatus.RESOLVED
+
+
+@pytest.mark.parametrize("status", [LetterStatus.RESOLVED, LetterStatus.DISCARDED])
+def test_what_failed_before_it_was_done_with_stays_so_when_the_index_is_made_anew(status: LetterStatus) -> None:
+    index([again(0, 7)])
+    pk, now = letter(0).pk, datetime.now(UTC)
+    if status is LetterStatus.DISCARDED:
+        changes.discard([pk], Act("ada", "dead-letters.discard"), now)
+    else:
+        DeadLetter.objects.update(status=LetterStatus.REPLAYING, replayed_at=now)
+        changes.resolve([pk], now)
+    begin_anew()
+
+    index([again(0, 7)])
+
+    assert letter(0).status == status
 
 
 def test_a_second_record_of_the_same_epoch_reopens_nothing() -> None:
