@@ -73,8 +73,11 @@ class Watch:
         while not stopping.wait(LOOK_SECONDS):
             try:
                 found = self._mirror.read()
+                if found is not None and found != known:
+                    on_change(found)
+                    known = found
             except LedgerUnavailableError:
                 continue
-            if found is not None and found != known:
-                known = found
-                on_change(found)
+            except Exception:
+                # Whatever it is: without this thread the worker would never hear of a pause again.
+                log.exception("steering_not_read and asked again")

@@ -213,6 +213,31 @@ def test_what_was_known_stays_while_redis_is_away_or_has_lost_it(
     assert seen == [Steering(2)]
 
 
+@pytest.mark.expects_errors("steering_not_read")
+def test_a_look_that_fails_oddly_is_not_the_last_one(ledger: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A worker that never looks again would go on with a group that people believe to be paused."""
+    monkeypatch.setattr("bus.control.watch.LOOK_SECONDS", 0.01)
+    answers: list[Steering | Exception] = [RuntimeError("odd"), Steering(2), Steering(3)]
+    stopping, seen = threading.Event(), []
+
+    class Odd(Mirror):
+        def read(self) -> Steering | None:
+            answer = answers.pop(0)
+            if not answers:
+                stopping.set()
+            if isinstance(answer, Exception):
+                raise answer
+            return answer
+
+    def obey(found: Steering) -> None:
+        seen.append(found)
+        if len(seen) == 1:
+            raise RuntimeError("odd as well")
+
+    Watch(Odd(ledger._functions, "test")).follow(stopping, Steering(1), obey)
+    assert seen == [Steering(2), Steering(3)]
+
+
 def test_a_worker_whose_group_is_in_another_epoch_stops(ledger: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
     class Source:
         def __getattr__(self, name: str) -> object:
