@@ -6,6 +6,7 @@ nothing that is done for every event has to take note of anything.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Final, NamedTuple
 
@@ -17,6 +18,8 @@ from bus.consumer.progress import Progress
 from bus.consumer.work import Work
 from bus.kafka.consumer import Partition
 from bus.presence import Wait, Why
+
+log = logging.getLogger("bus.consumer")
 
 SLOW_SECONDS: Final = 2.0
 """A handler that runs for longer is told as the reason why its partition waits."""
@@ -52,7 +55,15 @@ class Surveyor:
         self._wall_clock = wall_clock
 
     def look(self, jobs: Iterable[Job]) -> dict[Partition, Sight]:
-        """All partitions that have unsettled events. `jobs` are those that handlers work on."""
+        """All partitions that have unsettled events. `jobs` are those that handlers work on. Raises nothing."""
+        try:
+            return self._look(jobs)
+        except Exception:
+            # Only for showing, and on the thread that settles events: it mustn't end it.
+            log.exception("partitions_not_described")
+            return {}
+
+    def _look(self, jobs: Iterable[Job]) -> dict[Partition, Sight]:
         oldest = {partition: offset for partition, offset in self._progress.oldest().items() if offset is not None}
         if not oldest:
             return {}

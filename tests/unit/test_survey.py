@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from bus.consumer.survey import Sight
 from bus.errors import LedgerUnavailableError, PublishRefusedError
 from bus.kafka.consumer import Partition
@@ -164,3 +166,14 @@ def test_thousands_of_waiting_events_cost_one_look() -> None:
     its = stage(P0)
     read(its, P0, *((at, f"k{at}", f"e{at}") for at in range(3000)))
     assert oldest(its) == 0
+
+
+@pytest.mark.expects_errors("partitions_not_described")
+def test_a_look_that_fails_ends_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is for showing, and runs on the thread that all else rests on."""
+    its = stage(P0)
+    read(its, P0, (0, "k", "a"))
+    monkeypatch.setattr("bus.consumer.progress.Progress.oldest", lambda self: 1 / 0)
+    assert sights(its) == {}
+    its.settle()
+    assert its.handled == ["a"]
