@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import http.client
 import urllib.error
 import urllib.request
 from collections.abc import Mapping
@@ -65,5 +66,8 @@ def send(url: str, told: Mapping[str, Any], secret: str, timeout: float = TIMEOU
     except urllib.error.HTTPError as error:
         with error:
             raise DeliveryError(f"the receiver answered {error.code}") from None
+    except http.client.HTTPException as error:
+        # Without its text, which may quote the address, and that may be secret.
+        raise DeliveryError(f"the receiver's answer isn't HTTP ({type(error).__name__})") from None
     except (OSError, ValueError) as error:
         raise DeliveryError(f"the receiver can't be reached: {error}") from error

@@ -158,6 +158,9 @@ def server() -> Iterator[HTTPServer]:
         def do_POST(self) -> None:
             body = self.rfile.read(int(self.headers["Content-Length"]))
             self.server.requests.append((self.path, dict(self.headers), body))  # type: ignore[attr-defined]
+            if self.path == "/nonsense":
+                self.wfile.write(b"220 mail.example.com ESMTP\r\n")
+                return
             self.send_response({"/hook": 204, "/moved": 302}.get(self.path, 500))
             self.send_header("Location", "/hook")
             self.end_headers()
@@ -193,3 +196,9 @@ def test_only_a_success_counts_and_redirects_are_not_followed(server: HTTPServer
 def test_nobody_there_is_an_error_as_well() -> None:
     with pytest.raises(delivery.DeliveryError, match="can't be reached"):
         delivery.send("http://127.0.0.1:1/hook", {}, "", timeout=0.5)
+
+
+def test_an_answer_that_is_not_http_is_an_error_as_well(server: HTTPServer) -> None:
+    """Any other exception would end the look, and keep all alerts behind this one from being told."""
+    with pytest.raises(delivery.DeliveryError, match="BadStatusLine"):
+        delivery.send(f"http://127.0.0.1:{server.server_port}/nonsense", {"id": "a"}, "")
