@@ -126,7 +126,7 @@ def unpack(entry_id: str, packed: bytes) -> Activity | None:
             _transitions(value["fields"], value["transitions"]),
             int(value["skipped"]),
         )
-    except (KeyError, TypeError, ValueError, AttributeError, zlib.error):
+    except (LookupError, TypeError, ValueError, AttributeError, zlib.error):
         return None
 
 

@@ -296,8 +296,13 @@ def test_an_entry_of_a_release_that_says_less_is_read() -> None:
 
 
 @pytest.mark.parametrize(
-    "packed", [b"", b"{", b"{}", b"[]", b"x\x9c", b'{"v":"1"}', orjson.dumps({**orjson.loads(pack(ENTRY)), "v": 2})]
-)
+    "packed",
+    [
+        b"", b"{", b"{}", b"[]", b"x\x9c", b'{"v":"1"}',
+        orjson.dumps({**orjson.loads(pack(ENTRY)), "v": 2}),
+        orjson.dumps({**orjson.loads(pack(ENTRY)), "fields": ["at_ms", "event_id"], "transitions": [[1]]}),
+    ],
+)  # fmt: skip
 def test_what_cannot_be_read_is_left_out(packed: bytes) -> None:
     assert unpack("1-0", packed) is None
 
