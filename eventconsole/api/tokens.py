@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from django.db.models import Q
 
+from bus.catalog import REPLAY_SUFFIX
 from bus.errors import ConfigurationError
 from eventconsole.models import ApiToken, Scope
 
@@ -33,8 +34,14 @@ class Caller:
     token_id: int | None = None
 
     def may_use(self, topic: str) -> bool:
-        """Whether the topic is among the caller's."""
-        return not self.topics or any(fnmatchcase(topic, wildcard) for wildcard in self.topics)
+        """Whether the topic is among the caller's.
+
+        A replay topic, named after its group, holds events of all of the group's topics: whoever may use some topics
+        only may not use it, whatever their wildcards say.
+        """
+        if not self.topics:
+            return True
+        return not topic.endswith(REPLAY_SUFFIX) and any(fnmatchcase(topic, wildcard) for wildcard in self.topics)
 
 
 def digest_of(token: str) -> str:
