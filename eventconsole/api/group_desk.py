@@ -89,9 +89,9 @@ def check_topics(topics: Iterable[str], caller: Caller) -> None:
             raise Problem(FORBIDDEN, f"{caller.name} may not use the topic {topic:.250}")
 
 
-def pause_documents(name: str) -> list[dict[str, Any]]:
-    """What is paused of the group."""
-    return [_pause(each) for each in _pauses([name]).get(name, [])]
+def pause_documents(name: str, caller: Caller) -> list[dict[str, Any]]:
+    """What is paused of the group, as far as the caller may use it."""
+    return _documents(_pauses([name]).get(name, []), caller)
 
 
 def document(row: GroupState, pauses: Iterable[GroupPause], epoch: int, caller: Caller) -> dict[str, Any]:
@@ -111,7 +111,7 @@ def document(row: GroupState, pauses: Iterable[GroupPause], epoch: int, caller: 
         "reason": row.reason,
         "error": row.error,
         "sampledAt": iso_or_none(row.sampled_at),
-        "pauses": [_pause(each) for each in pauses if not each.topic or caller.may_use(each.topic)],
+        "pauses": _documents(pauses, caller),
         "epoch": epoch,
     }
     if caller.topics:
@@ -138,6 +138,10 @@ def _pauses(names: Iterable[str]) -> dict[str, list[GroupPause]]:
     for each in GroupPause.objects.filter(group__in=list(names)).order_by("topic"):
         found.setdefault(each.group, []).append(each)
     return found
+
+
+def _documents(pauses: Iterable[GroupPause], caller: Caller) -> list[dict[str, Any]]:
+    return [_pause(each) for each in pauses if not each.topic or caller.may_use(each.topic)]
 
 
 def _pause(row: GroupPause) -> dict[str, Any]:

@@ -142,7 +142,7 @@ async def _steer(
             "workers obey within 2 s" if told.is_told else "Redis is away: workers obey once the monitor has told them"
         )
         what = f"Topic {body.topic} of {name}" if body.topic else f"Group {name}"
-        data = {"group": name, "pauses": desk.pause_documents(name), "told": told.is_told}
+        data = {"group": name, "pauses": desk.pause_documents(name, caller), "told": told.is_told}
         return {"success": True, "message": f"{what} is {done}; {when}", "data": data}
 
     return answer(await at_the_desk(do))
