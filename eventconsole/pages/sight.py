@@ -56,12 +56,15 @@ class Sight(Generic[T]):
         fresh: float = FRESH_SECONDS,
         patience: float = PATIENCE_SECONDS,
         clock: Callable[[], float] = time.time,
+        monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self._name = name
         self._look = look
         self._fresh = fresh
         self._patience = patience
         self._clock = clock
+        # A wall clock that is set back would make what was seen fresh for as long.
+        self._monotonic = monotonic
         self._lock = threading.Lock()
         self._running: Future[None] | None = None
         self._began = float("-inf")
@@ -80,8 +83,8 @@ class Sight(Generic[T]):
     def _start(self) -> Future[None] | None:
         with self._lock:
             is_over = self._running is None or self._running.done()
-            if is_over and self._clock() - self._began >= self._fresh:
-                self._began = self._clock()
+            if is_over and self._monotonic() - self._began >= self._fresh:
+                self._began = self._monotonic()
                 self._running = Future()
                 name = f"sight-{self._name}"
                 threading.Thread(target=self._run, args=(self._running,), name=name, daemon=True).start()
@@ -96,7 +99,7 @@ class Sight(Generic[T]):
             running.set_result(None)
 
     def _hangs(self) -> None:
-        if self._clock() - self._began > LOST_SECONDS or self._seen.at is None:
+        if self._monotonic() - self._began > LOST_SECONDS or self._seen.at is None:
             self._fail("it gives no answer")
 
     def _fail(self, error: str) -> None:
