@@ -69,6 +69,15 @@ def test_all_is_well_is_said_with_how_much_happens(operator: Client) -> None:
     assert answer.first.text == "All is well: 412 events/s handled, nothing waits."
 
 
+def test_events_whose_age_nobody_knows_are_not_said_to_be_fresh(operator: Client, seen: Callable[..., None]) -> None:
+    seen((worker(serves(NAME), serves("analytics-service-group")),))
+    states.monitor_runs()
+    states.group(NAME, lag=7, time_lag_seconds=None)
+    assert "7 events in hand, how old isn't known" in said(operator).first.text
+    states.group("analytics-service-group", lag=2, time_lag_seconds=3.0)
+    assert "9 events in hand, the oldest 3.0 s old as far as is known" in said(operator).first.text
+
+
 def test_it_never_says_that_all_is_well_when_nothing_is_known(operator: Client) -> None:
     states.monitor_runs()
     assert "isn't known yet" in said(operator).first.text

@@ -64,10 +64,17 @@ def calm(situation: Situation, per_second: float | None) -> str:
     said = "nothing happens just now" if not per_second else f"{_rate(per_second)} handled"
     waiting = "nothing waits"
     if situation.lag:
-        oldest = max((group.time_lag_seconds or 0 for group in situation.groups), default=0)
-        waiting = f"{counted(situation.lag, 'event')} in hand, the oldest {seconds(oldest)} old"
+        waiting = f"{counted(situation.lag, 'event')} in hand, {_age(situation)}"
     letters = f"; {counted(situation.open_letters, 'dead letter')} open" if situation.open_letters else ""
     return f"All is well: {said}, {waiting}{letters}."
+
+
+def _age(situation: Situation) -> str:
+    ages = [group.time_lag_seconds for group in situation.groups if group.lag]
+    known = [age for age in ages if age is not None]
+    if not known:
+        return "how old isn't known"
+    return f"the oldest {seconds(max(known))} old" + (" as far as is known" if len(known) < len(ages) else "")
 
 
 def troubles(situation: Situation) -> Iterator[Trouble]:
