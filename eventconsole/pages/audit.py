@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Any
+from urllib.parse import quote
 
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
@@ -23,7 +24,7 @@ _PAGES = {
     "replay": "/replays/{}",
     "consumer-group": "/groups/{}",
     "group": "/groups/{}",
-    "error-group": "/dead-letters?q=fingerprint:{}",
+    "error-group": "/dead-letters?filter=fingerprint:{}",
     "event": "/events/{}",
     "topic": "/topics/{}",
 }
@@ -64,8 +65,8 @@ def wanted_of(request: HttpRequest) -> tuple[AuditFilter, list[str]]:
             continue
         try:
             at = datetime.fromisoformat(text)
-            given[name] = at if at.tzinfo else at.replace(tzinfo=UTC)
-        except ValueError:
+            given[name] = at.astimezone(UTC) if at.tzinfo else at.replace(tzinfo=UTC)
+        except (ValueError, OverflowError):
             problems.append(f"{name}: {text[:40]!r} isn't a time; write it as 2026-11-27T03:15")
     return AuditFilter(**given), problems
 
@@ -73,7 +74,7 @@ def wanted_of(request: HttpRequest) -> tuple[AuditFilter, list[str]]:
 def target_url(entry: AuditEntry) -> str | None:
     """The page of what was acted upon, when there is one."""
     pattern = _PAGES.get(entry.target_kind)
-    return pattern.format(entry.target) if pattern and entry.target else None
+    return pattern.format(quote(entry.target, safe="")) if pattern and entry.target else None
 
 
 def _all(wanted: AuditFilter) -> Iterator[dict[str, Any]]:

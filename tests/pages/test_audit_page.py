@@ -43,6 +43,17 @@ def test_pages_follow_each_other_without_a_gap_or_a_repetition(operator: Client)
     assert len(set(seen)) == 120
 
 
+def test_a_time_that_no_database_knows_is_named(operator: Client) -> None:
+    response = operator.get("/audit", {"since": "0001-01-01T00:00:00+14:00"})
+    assert response.status_code == 200
+    assert "isn't a time" in response.context["problems"][0]
+
+
+def test_a_link_leads_to_the_thing_whatever_it_is_called(operator: Client) -> None:
+    entries(1, target_kind="event", target="../logout?next=/x#y")
+    assert 'href="/events/..%2Flogout%3Fnext%3D%2Fx%23y"' in operator.get("/audit").content.decode()
+
+
 @pytest.mark.parametrize(
     ("query", "count"),
     [
