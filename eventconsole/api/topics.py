@@ -113,7 +113,7 @@ def _begin(browser: Browser, reader: RecordReader, wish: Wish, start: str) -> st
             "2026-11-27T03:15:00Z",
         ) from None
     at = at if at.tzinfo else at.replace(tzinfo=UTC)
-    found = reader.offsets_at([(wish.topic, p) for p in wish.partitions], int(at.timestamp() * 1000))
+    found = reader.offsets_at([(wish.topic, p) for p in wish.partitions], max(0, int(at.timestamp() * 1000)))
     return browser.from_offsets(wish, {partition: offset for (_, partition), offset in found.items()})
 
 

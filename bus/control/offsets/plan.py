@@ -206,6 +206,7 @@ def _at_time(
             "the embedded Kafka can't seek by time: it answers the end of each partition, whatever the time",
             possible=[To.EARLIEST, To.LATEST, To.OFFSETS],
         )
-    found = offsets_at(there, int(at.timestamp() * 1000), settings)
+    # Negative times mean other things to Kafka, such as the end.
+    found = offsets_at(there, max(0, int(at.timestamp() * 1000)), settings)
     # Nothing was written since then: the group goes on with what comes next.
     return {each: ends[each] if offset is None else offset for each, offset in found.items()}
