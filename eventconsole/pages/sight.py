@@ -23,6 +23,7 @@ T = TypeVar("T")
 
 FRESH_SECONDS = 1.0
 PATIENCE_SECONDS = 0.4
+KNOWN_SECONDS = 2.0
 LOST_SECONDS = 4.0
 FITNESS_SECONDS = 30.0
 
@@ -68,14 +69,18 @@ class Sight(Generic[T]):
         self._lock = threading.Lock()
         self._running: Future[None] | None = None
         self._began = float("-inf")
+        self._told_at = float("-inf")
         self._seen: Seen[T] = Seen(None, None)
 
     def see(self) -> Seen[T]:
         """What is seen; waits a moment for a look that runs, and no longer."""
         running = self._start()
         if running is not None and not running.done():
+            # What was told a moment ago will do, and a look that hangs isn't waited for by each page anew.
+            waited = self._monotonic() - self._began
+            is_known = self._monotonic() - self._told_at < KNOWN_SECONDS
             try:
-                running.result(self._patience)
+                running.result(0 if is_known else max(0.0, self._patience - waited))
             except TimeoutError:
                 self._hangs()
         return self._seen
@@ -93,19 +98,22 @@ class Sight(Generic[T]):
     def _run(self, running: Future[None]) -> None:
         try:
             self._seen = Seen(self._look(), self._clock())
+            self._told_at = self._monotonic()
         except Exception as error:  # whatever it is, it is told to people
             self._fail(" ".join(str(error).split())[:300] or type(error).__name__)
         finally:
             running.set_result(None)
 
     def _hangs(self) -> None:
-        if self._monotonic() - self._began > LOST_SECONDS or self._seen.at is None:
+        waited = self._monotonic() - self._began
+        if waited > LOST_SECONDS or (self._seen.at is None and waited >= self._patience):
             self._fail("it gives no answer")
 
     def _fail(self, error: str) -> None:
         before = self._seen
         since = before.away_since if before.away_since is not None else self._clock()
         self._seen = Seen(before.value, before.at, error, since)
+        self._told_at = self._monotonic()
 
 
 @dataclass(frozen=True, slots=True)

@@ -36,7 +36,7 @@ function look() {
       const { obeying, workers } = row.dataset;
       if (Number(obeying) < Number(workers)) continue;
       asked.delete(topic);
-      const took = Number(workers) ? `${obeying} of ${workers} workers paused ${named(topic)}, ${spent(at)}` : `No worker of it runs; ${named(topic)} stays paused for those that come`;
+      const took = Number(workers) ? `${obeying} of ${workers} ${workers === "1" ? "worker" : "workers"} paused ${named(topic)}, ${spent(at)}` : `No worker of it runs; ${named(topic)} stays paused for those that come`;
       const beside = row.querySelector("[data-took]");
       if (beside && Number(workers)) beside.textContent = `, after ${spent(at)}`;
       notice(`${took}.`, { tone: "good" });

@@ -61,7 +61,7 @@ function sentence({ again, passed, skipped: sample, note, rows }) {
     const known = sample.handled + sample.deadLetters;
     const isAll = sample.lookedAt >= sample.total;
     const about = isAll ? known : Math.round((known / Math.max(1, sample.lookedAt)) * sample.total);
-    text += ` ${isAll ? "" : "About "}${number.format(about)} of them would be skipped as already handled${isAll ? "" : ` (as ${number.format(known)} of ${number.format(sample.lookedAt)} that were looked at)`}.`;
+    text += ` ${isAll ? (known === sample.total ? "All" : number.format(known)) : `About ${number.format(about)}`} of them would be skipped as already handled${isAll ? "" : ` (as ${number.format(known)} of ${number.format(sample.lookedAt)} that were looked at)`}.`;
   }
   return note ? `${text} ${note.charAt(0).toUpperCase()}${note.slice(1)}.` : text;
 }
@@ -113,7 +113,8 @@ function label() {
   const moved = plan.rows.filter((row) => row.before !== row.after).length;
   button.textContent = `Reset ${counted(moved, "partition")}${again ? ` and handle ${counted(plan.again, "event")} again` : ""}`;
   button.disabled = members > 0 || (!moved && !again);
-  button.title = members > 0 ? `The group has ${counted(members, "member")}: stop them first` : "";
+  const why = members > 0 ? `The group has ${counted(members, "member")}: stop ${members === 1 ? "it" : "them"} first.` : button.disabled ? "Nothing would change." : "";
+  applying.querySelector("[data-apply-why]").textContent = why;
 }
 
 async function guarded(scope, run) {

@@ -176,7 +176,7 @@ def _answer(name: str, group: GroupState | None, row: Row | None, is_ours: bool)
         parts.append(f"{seconds(group.time_lag_seconds)} behind")
     if group.drain_seconds:
         parts.append(f"drains in about {seconds(group.drain_seconds)}")
-    elif group.trend == GroupState.Trend.GROWING:
+    elif group.trend == GroupState.Trend.GROWING and not row.pauses:
         parts.append("grows, so it won't catch up as it goes now")
     tone = {"": "good", "amber": "warn", "red": "bad"}[row.tone]
     if row.state[0] in ("paused", "failed", "warn") and tone == "good":
