@@ -182,7 +182,7 @@ def _chosen(choice: Choice) -> tuple[QuerySet[DeadLetter], list[Warn]]:
     if choice.ids is not None:
         other = DeadLetter.objects.filter(pk__in=choice.ids).exclude(status=LetterStatus.OPEN).count()
         if other:
-            left_out.append(Warn("left-out", other, f"{other} are left out: they aren't open", "status"))
+            left_out.append(Warn("left-out", other, f"{other} {_are(other)} left out: not open any more", "status"))
     letters = letters.filter(status=LetterStatus.OPEN)
     left_out += _unconfirmed(letters, choice.force, choice.all_groups)
     if not choice.force:
@@ -196,12 +196,14 @@ def _unconfirmed(letters: QuerySet[DeadLetter], force: bool, all_groups: bool) -
     """Which of open dead letters need a confirmation that wasn't given."""
     found = []
     if not force and (count := letters.filter(generation__gte=MAX_GENERATION).count()):
-        text = f"{count} are left out: replayed {MAX_GENERATION} times or more, they are taken with force only"
+        text = (
+            f"{count} {_are(count)} left out: replayed {MAX_GENERATION} times or more, they are taken with force only"
+        )
         found.append(Warn("left-out", count, text, "force"))
     if not force:
         letters = letters.filter(generation__lt=MAX_GENERATION)
     if not all_groups and (count := letters.filter(group="").count()):
-        text = f"{count} are left out: they name no group, and go to all groups of their topic with allGroups only"
+        text = f"{count} {_are(count)} left out: no group is named, so all of the topic would see; allGroups takes them"
         found.append(Warn("left-out", count, text, "allGroups"))
     return found
 
@@ -229,9 +231,14 @@ def _times(replay: Replay) -> Iterable[tuple[int, int]]:
     return [(row["replayed_times"], row["count"]) for row in again.order_by("replayed_times")]
 
 
+def _are(count: int) -> str:
+    return "is" if count == 1 else "are"
+
+
 def _replayed(times: int, count: int) -> Warn:
     often = "once" if times == 1 else f"{times} times"
-    return Warn("already-replayed", count, f"{count} were already replayed {often}, and failed again", times)
+    were = "was" if count == 1 else "were"
+    return Warn("already-replayed", count, f"{count} {were} already replayed {often}, and failed again", times)
 
 
 def _refused(replay: Replay) -> tuple[int, list[tuple[str, str]]]:

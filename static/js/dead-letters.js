@@ -189,7 +189,7 @@ async function plan(body, button) {
 /** What was left out can be taken all the same, when somebody says so. */
 function offer(error, body, button) {
   const often = /with force only/.test(error.message) && !body.force;
-  const everybody = /name no group|allGroups|all groups/.test(error.message) && !body.allGroups;
+  const everybody = /no group is named|allGroups/.test(error.message) && !body.allGroups;
   if (error.status !== 422 || !(often || everybody)) return failed(error);
   const label = everybody ? "Plan it for all groups" : "Plan it all the same";
   notice(error.message, { tone: "bad", action: { label, run: () => plan({ ...body, force: body.force || often, allGroups: body.allGroups || everybody }, button) } });

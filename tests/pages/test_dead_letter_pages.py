@@ -260,3 +260,21 @@ def test_numbers_keep_their_digits_in_the_edit_form(operator: Client) -> None:
     value = b'{"metadata":{"eventId":"a"},"data":{"big":123456789012345678901234567890,"float":1.0}}'
     assert data_text(value) == '{\n  "big": 123456789012345678901234567890,\n  "float": 1.0\n}'
     assert data_text(b"no json") is None
+
+
+def test_replay_that_waits_for_kafka_says_that_nothing_is_lost(operator: Client) -> None:
+    letter = fail(1)
+    operations.replay_one(letter.pk, "ann", datetime.now(UTC))
+    page = text(operator, f"/dead-letters/{letter.pk}")
+    assert "It is stored, and sent to" in page
+    assert "Nothing is lost" in page
+
+
+def test_one_that_failed_again_points_to_what_stands_for_it(operator: Client) -> None:
+    first = fail(1)
+    operations.replay_one(first.pk, "ann", datetime.now(UTC))
+    fail(1, generation=1)
+    second = DeadLetter.objects.get(event_id="event-1", generation=1)
+    page = text(operator, f"/dead-letters/{first.pk}")
+    assert f'<a href="/dead-letters/{second.pk}">dead letter {second.pk}</a> stands for it' in page
+    assert "failed again" in text(operator, f"/dead-letters/{second.pk}")

@@ -127,3 +127,14 @@ def test_list_has_what_runs_first(operator: Client) -> None:
     response = operator.get("/replays")
     assert [op.replay.pk for op in response.context["active"]] == [first.pk]
     assert [op.replay.pk for op in response.context["rows"]] == [second.pk, first.pk]
+
+
+def test_operation_of_another_filter_is_not_in_the_way(operator: Client) -> None:
+    fail(1)
+    fail(2, topic="order.paid")
+    replay = planned(topic="order.paid", status="open")
+    operations.run(replay.pk, "ann", datetime.now(UTC))
+    mark = f'id="operation-{replay.pk}"'
+    assert mark in text(operator, "/dead-letters")
+    assert mark in text(operator, "/dead-letters?filter=topic:order.paid")
+    assert mark not in text(operator, "/dead-letters?filter=topic:order.created")

@@ -64,7 +64,7 @@ def _found(request: HttpRequest, search: Search, at: datetime) -> dict[str, Any]
         "search": search,
         "cards": cards,
         "alone": _alone(search, cards),
-        "operations": operations_beside(cards, at),
+        "operations": operations_beside(search, cards, at),
         "tabs": [Tab(words, search.with_status(status), status == search.status) for status, words in _TABS],
         "rows": listed.rows,
         "next": listed.next,
@@ -80,10 +80,18 @@ def start_of(text: str) -> int | None:
     return int(text) if text.isascii() and text.isdigit() and len(text) < 7 else None
 
 
-def operations_beside(cards: Cards, at: datetime) -> list[Operation]:
-    """What runs, and what ended lately, but for those that a card shows."""
+def operations_beside(search: Search, cards: Cards, at: datetime) -> list[Operation]:
+    """What runs, and what ended lately, but for those that a card shows. Beside a filter, those of the same filter."""
     inside = {card.operation.replay.pk for card in cards.shown if card.operation is not None}
-    return [op for op in operations_of(shown_beside_dead_letters(at), at) if op.replay.pk not in inside]
+    found = [each for each in shown_beside_dead_letters(at) if each.pk not in inside]
+    if search.is_narrow:
+        wanted = _without_times(search.letters.document())
+        found = [each for each in found if _without_times(each.filter) == wanted]
+    return operations_of(found, at)
+
+
+def _without_times(document: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in document.items() if name not in ("status", "since", "until")}
 
 
 @dataclass(frozen=True, slots=True)

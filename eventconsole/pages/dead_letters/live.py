@@ -54,7 +54,7 @@ def render_list(params: Mapping[str, str], scopes: Collection[str]) -> Content:
         render_to_string("console/dead_letters/answer.html", {"answer": answer_of(at)}),
         render_to_string("console/dead_letters/pending.html", {"pending": pending(at), "can_replay": can_replay}),
     ]
-    shown = {"operations": operations_beside(cards, at), "can_replay": can_replay}
+    shown = {"operations": operations_beside(search, cards, at), "can_replay": can_replay}
     html.append(render_to_string("console/dead_letters/operations.html", shown))
     alone = search.fingerprint is not None
     for card in cards.shown:
