@@ -36,6 +36,8 @@ _INDEX_SECONDS: Final = 15.0
 """How long a failure waits for its dead letter to be indexed, to be compared with the one before."""
 _SILENT_AFTER: Final = timedelta(seconds=60)
 _SILENT_EVERY: Final = 30.0
+_CLOCKS_DIFFER: Final = timedelta(seconds=10)
+"""Those of two monitors by no more than that."""
 
 
 class Outcome(StrEnum):
@@ -324,9 +326,19 @@ def _link_copies(items: Sequence[Sent]) -> None:
 
 
 def newer_letters(items: Sequence[Sent]) -> dict[tuple[str, str, int], DeadLetter]:
-    """The dead letters that replayed items became, by event id, group and generation."""
+    """The dead letters that replayed items became, by event id, group and generation.
+
+    One that was there before its item was sent, and hasn't failed since, is of an earlier epoch of the group, in which
+    the event was replayed as well.
+    """
+    sent = {(each.event_id, each.group, each.generation): each.sent_at for each in items}
     found = DeadLetter.objects.filter(event_id__in=[each.event_id for each in items], generation__gt=0)
-    return {(each.event_id, each.group, each.generation): each for each in found}
+    known = {(each.event_id, each.group, each.generation): each for each in found}
+    return {
+        identity: each
+        for identity, each in known.items()
+        if (at := sent.get(identity)) is not None and max(each.indexed_at, each.last_failed_at) >= at - _CLOCKS_DIFFER
+    }
 
 
 def _sent(row: dict[str, Any]) -> Sent:
