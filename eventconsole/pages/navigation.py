@@ -47,7 +47,7 @@ class Link:
 LINKS: Final = (
     Link("/", "Overview", "overview"),
     Link("/events", "Events", "events"),
-    Link("/groups", "Consumer groups", "groups"),
+    Link("/groups", "Groups", "groups"),
     Link("/dead-letters", "Dead letters", "dead-letters"),
     Link("/replays", "Replays", "replays"),
     Link("/topics", "Topics", "topics"),

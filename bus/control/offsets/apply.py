@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Final, NamedTuple
@@ -141,7 +142,8 @@ def _check_members(group: str, ledger: Ledger, settings: conf.BusSettings, now: 
                 f"killed counts as gone {LIVE_SECONDS:g} s after its last sign of life"
             )
     try:
-        told = Groups(settings).describe([group])[group]
+        with closing(Groups(settings)) as groups:
+            told = groups.describe([group])[group]
     except BrokerUnavailableError as error:
         told = error
     # The embedded Kafka can't describe groups; like the real one it refuses the commit if there are members.
@@ -154,7 +156,12 @@ def _check_members(group: str, ledger: Ledger, settings: conf.BusSettings, now: 
 
 
 def _commit(reset: Reset, settings: conf.BusSettings) -> None:
-    groups, wanted = Groups(settings), {(each.topic, each.partition): each for each in reset.moves}
+    with closing(Groups(settings)) as groups:
+        _commit_as_planned(reset, groups, settings)
+
+
+def _commit_as_planned(reset: Reset, groups: Groups, settings: conf.BusSettings) -> None:
+    wanted = {(each.topic, each.partition): each for each in reset.moves}
     firsts, ends = groups.firsts(wanted), groups.ends(wanted)
     for place, move in wanted.items():
         if place not in firsts or place not in ends:

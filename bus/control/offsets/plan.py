@@ -7,6 +7,7 @@ Who wants them handled again asks for a new epoch of the group, in which the led
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -109,9 +110,9 @@ def plan(group: str, target: Target, ledger: Ledger, settings: conf.BusSettings 
     """
     settings = settings or conf.current()
     is_ours = group in own_groups()
-    groups = Groups(settings)
-    before = _before(groups, group, target.topics, is_ours=is_ours)
-    firsts, ends = groups.firsts(before), groups.ends(before)
+    with closing(Groups(settings)) as groups:
+        before = _before(groups, group, target.topics, is_ours=is_ours)
+        firsts, ends = groups.firsts(before), groups.ends(before)
     there = [each for each in sorted(before) if each in firsts and each in ends]
     after = _after(target, there, firsts, ends, settings)
     rows = [Row(*each, before[each], after[each], firsts[each], ends[each]) for each in there if each in after]
@@ -138,7 +139,7 @@ def _before(groups: Groups, group: str, topics: Sequence[str], *, is_ours: bool)
         wanted = [(name, number) for name in reads for number in range(existing.get(name, 0))]
         answer = groups.committed({group: wanted})[group]
     else:
-        answer = groups.committed({group: _seen(group, existing)})[group]
+        answer = _all_commits(groups, group, existing)
         wanted = [] if isinstance(answer, BrokerUnavailableError) else sorted(answer)
         reads = sorted({topic for topic, _ in wanted})
         if not wanted and not isinstance(answer, BrokerUnavailableError):
@@ -153,13 +154,16 @@ def _before(groups: Groups, group: str, topics: Sequence[str], *, is_ours: bool)
     return found
 
 
-def _seen(group: str, existing: Mapping[str, int]) -> list[Partition] | None:
-    """What the monitor saw of a foreign group; None: ask Kafka for all, which the embedded one can't tell."""
+def _all_commits(
+    groups: Groups, group: str, existing: Mapping[str, int]
+) -> dict[Partition, int] | BrokerUnavailableError:
+    """Where a foreign group has committed; the embedded Kafka can't tell, and is asked partition by partition."""
     if not Admin().ping(5.0).is_embedded:
-        return None
+        return groups.all_commits([group])[group]
     state = GroupState.objects.filter(pk=group).first()
     reads = state.topics if state is not None else [name for name in existing if not name.startswith("__")]
-    return [(name, number) for name in reads for number in range(existing.get(name, 0))][:MOST_PARTITIONS]
+    places = [(name, number) for name in reads for number in range(existing.get(name, 0))][:MOST_PARTITIONS]
+    return groups.committed({group: places})[group]
 
 
 def _after(
