@@ -12,6 +12,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, Final, Protocol
 
+from django.db import InterfaceError, OperationalError
+
 from bus import catalog
 from bus.errors import BrokerUnavailableError
 from bus.kafka.consumer import Partition
@@ -26,6 +28,7 @@ from bus.models import ClusterState, GroupState
 
 AT_ONCE: Final = 50
 """Groups that are measured in one step."""
+_LONGEST_NAME: Final = 249
 SHORTEST_ROUND_SECONDS: Final = 15.0
 """Few groups are measured no more often than this."""
 
@@ -74,7 +77,8 @@ class ForeignSampler:
         names = [self._todo.popleft() for _ in range(min(AT_ONCE, len(self._todo)))]
         try:
             self._measure(names)
-        except BaseException:
+        except (BrokerUnavailableError, OperationalError, InterfaceError):
+            # Something is away. Whatever else it is might be so each time, and nobody after them would be measured.
             self._todo.extendleft(reversed(names))
             raise
         if not self._todo:
@@ -83,7 +87,7 @@ class ForeignSampler:
 
     def _begin_round(self) -> None:
         told, ours = self._kafka.names(), catalog.groups()
-        names = sorted(name for name in told.states if name not in ours)
+        names = sorted(name for name in told.states if name not in ours and _fits(name))
         self._began = self._clock()
         self._count = len(names)
         self._todo.extend(names)
@@ -123,6 +127,11 @@ class ForeignSampler:
         for place, at in self._times.of(wanted).items() if wanted else ():
             for each in wanted[place]:
                 each.written_ms = at
+
+
+def _fits(name: str) -> bool:
+    """Whether a database takes the name; Kafka takes nearly any."""
+    return len(name) <= _LONGEST_NAME and "\0" not in name and not any("\ud800" <= each <= "\udfff" for each in name)
 
 
 def _places(commits: Mapping[Partition, int], described: GroupDescription | None) -> dict[Partition, int | None]:

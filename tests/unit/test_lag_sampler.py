@@ -276,6 +276,22 @@ def test_groups_that_could_not_be_measured_are_measured_later(bench: Bench) -> N
     assert GroupState.objects.count() == 3
 
 
+def test_a_group_whose_name_fits_no_database_holds_up_no_other(bench: Bench) -> None:
+    bench.kafka.foreign = {"a\0b": "empty", "l" * 250: "empty", "theirs": "empty"}
+    bench.foreign.step()
+    assert list(GroupState.objects.values_list("name", flat=True)) == ["theirs"]
+
+
+def test_what_fails_oddly_is_left_for_the_next_round(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    foreign_groups(bench, AT_ONCE + 1)
+    with monkeypatch.context() as patched:
+        patched.setattr(bench.kafka, "describe", lambda names, timeout=5.0: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            bench.foreign.step()
+    bench.foreign.step()
+    assert GroupState.objects.count() == 1
+
+
 def test_rows_that_somebody_deleted_are_written_again() -> None:
     rows = Rows(GroupState)
     row: dict[str, Any] = {
