@@ -338,4 +338,15 @@ def test_ten_thousand_groups_cost_a_page_no_more_queries(
 
 def test_sampling_long_ago_is_visible(operator: Client) -> None:
     states.group(NAME, sampled_at=states.now() - timedelta(hours=1))
-    assert "sampled <time" in operator.get(f"/groups/{NAME}").content.decode()
+    content = operator.get(f"/groups/{NAME}").content.decode()
+    assert "sampled <time" in content
+    assert "Nobody has looked at it for 1 h" in content
+    assert "Nothing waits" not in content
+    listed = operator.get("/groups").content.decode()
+    assert "not looked at" in listed
+    assert ">fine<" not in listed
+
+
+def test_a_round_over_foreign_groups_may_take_minutes(operator: Client) -> None:
+    states.group("theirs", is_ours=False, sampled_at=states.now() - timedelta(minutes=3))
+    assert "not looked at" not in operator.get("/groups").content.decode()

@@ -169,6 +169,10 @@ def _answer(name: str, group: GroupState | None, row: Row | None, is_ours: bool)
         return {"tone": "", "text": f"{name} hasn't been looked at yet: the monitor does that every few seconds."}
     if group.error:
         return {"tone": "warn", "text": f"It can't be sampled: {group.error}"}
+    if row.unseen_seconds:
+        ago = seconds(row.unseen_seconds)
+        text = f"Nobody has looked at it for {ago}, and what you see is as old: does the monitor run and reach Kafka?"
+        return {"tone": "warn", "text": text}
     if not group.lag:
         return {"tone": "good" if row.state[0] == "good" else "warn", "text": _without_lag(row, is_ours)}
     parts = [f"lag {counted(group.lag, 'event')}"]

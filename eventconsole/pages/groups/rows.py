@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import Final
 
 from bus import catalog
@@ -14,6 +15,10 @@ from eventconsole.pages.pauses import Pause
 BEHIND_SECONDS: Final = 30.0
 """A group is behind when its oldest unsettled event is older."""
 FAR_BEHIND_SECONDS: Final = 300.0
+OLD_SECONDS: Final = 30.0
+"""The monitor looks at our own groups every few seconds: what is older tells nothing of now."""
+FOREIGN_OLD_SECONDS: Final = 900.0
+"""A round over very many foreign groups takes minutes."""
 
 
 def tone_of(seconds: float | None) -> str:
@@ -30,6 +35,13 @@ class Row:
     group: GroupState
     is_consumed: bool
     pauses: tuple[Pause, ...] = ()
+    now: datetime = field(default_factory=lambda: datetime.now(UTC))
+
+    @property
+    def unseen_seconds(self) -> float:
+        """For how long nobody has looked at it; 0 while that is as it should be."""
+        age = (self.now - self.group.sampled_at).total_seconds()
+        return age if age > (OLD_SECONDS if self.group.is_ours else FOREIGN_OLD_SECONDS) else 0.0
 
     @property
     def url(self) -> str:
@@ -52,6 +64,8 @@ class Row:
         group = self.group
         if any(not pause.topic for pause in self.pauses):
             return "paused", "paused"
+        if self.unseen_seconds:
+            return "warn", "not looked at"
         if group.is_ours and self.is_consumed and not group.workers:
             return ("failed" if group.lag else "warn"), "no worker"
         if self.pauses:
@@ -65,8 +79,8 @@ class Row:
 
 def rows_of(groups: Iterable[GroupState], consumed: Iterable[str], pauses: Iterable[Pause]) -> list[Row]:
     """These groups with what is paused of them; `consumed` are those that have handlers here."""
-    names = set(consumed)
+    names, now = set(consumed), datetime.now(UTC)
     by_group: dict[str, list[Pause]] = {}
     for pause in pauses:
         by_group.setdefault(pause.group, []).append(pause)
-    return [Row(group, group.name in names, tuple(by_group.get(group.name, ()))) for group in groups]
+    return [Row(group, group.name in names, tuple(by_group.get(group.name, ())), now) for group in groups]
