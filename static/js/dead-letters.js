@@ -92,12 +92,18 @@ async function follow(id, sendAtMs) {
     let letter;
     try { ({ data: letter } = await call("GET", `/api/dead-letters/${id}`)); } catch { continue; }
     if (cell.dataset.isUndone !== undefined) return;
-    if (letter.status === "replaying") say(cell, mark("replaying", "sent"));
+    if (letter.status === "replaying") say(cell, mark("replaying", await howFar(letter.replay, sendAtMs)));
     else if (letter.status === "resolved") { say(cell, mark("resolved", "handled")); return; }
     else if (letter.failedAgainAs) { say(cell, mark("failed", "failed again"), " ", link(`/dead-letters/${letter.failedAgainAs}`, "open")); return; }
     else return;
   }
-  if (cell?.isConnected) say(cell, "sent, ", link(`/dead-letters/${id}`, "no outcome yet"));
+  if (cell?.isConnected) say(cell, link(`/dead-letters/${id}`, "no outcome yet"));
+}
+
+async function howFar(replay, sendAtMs) {
+  const { data } = await call("GET", `/api/replays/${replay}`).catch(() => ({ data: { sent: 0 } }));
+  if (data.sent) return "sent";
+  return now() - sendAtMs < 6000 ? "being sent" : "stored, waits for Kafka";
 }
 
 function refreshUnlessLive() {

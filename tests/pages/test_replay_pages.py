@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -138,3 +138,12 @@ def test_operation_of_another_filter_is_not_in_the_way(operator: Client) -> None
     assert mark in text(operator, "/dead-letters")
     assert mark in text(operator, "/dead-letters?filter=topic:order.paid")
     assert mark not in text(operator, "/dead-letters?filter=topic:order.created")
+
+
+def test_one_that_cannot_begin_says_that_nothing_is_lost(operator: Client) -> None:
+    fail(1)
+    replay = planned(status="open")
+    operations.run(replay.pk, "ann", datetime.now(UTC) - timedelta(minutes=1))
+    page = text(operator, f"/replays/{replay.pk}")
+    assert "the monitor or Kafka is away" in page
+    assert "goes on by itself" in page

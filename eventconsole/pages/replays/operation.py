@@ -17,6 +17,8 @@ State = Replay.State
 
 #: So long a finished operation stays on the page of dead letters, unless somebody dismisses it before.
 STAYS_FOR: Final = timedelta(hours=12)
+#: A monitor and a Kafka that are there have sent something by then.
+BEGINS_WITHIN: Final = timedelta(seconds=15)
 #: Plans of so many and more suggest a canary.
 CANARY_FROM: Final = 50
 CANARY: Final = 20
@@ -42,6 +44,8 @@ class Operation:
     progress: Progress
     title: str
     fingerprint: str = ""
+    is_late: bool = False
+    """Nothing was sent for so long that the monitor or Kafka may be away."""
 
     @property
     def is_over(self) -> bool:
@@ -56,7 +60,7 @@ class Operation:
     @property
     def tone(self) -> str:
         """How the sentence looks."""
-        if self.replay.state == State.STOPPED_BY_CANARY:
+        if self.replay.state == State.STOPPED_BY_CANARY or self.is_late:
             return "bad"
         if self.progress.failed_again:
             return "warn"
@@ -139,9 +143,16 @@ def operations_of(replays: Sequence[Replay], now: datetime) -> list[Operation]:
     keys = {each.filter.get("fingerprint") for each in replays} - {None}
     kinds = {group.pk: group for group in ErrorGroup.objects.filter(pk__in=keys)} if keys else {}
     return [
-        Operation(each, progress_of(each, now), _title(each, kinds), each.filter.get("fingerprint") or "")
+        Operation(
+            each, progress_of(each, now), _title(each, kinds), each.filter.get("fingerprint") or "", _late(each, now)
+        )
         for each in replays
     ]
+
+
+def _late(replay: Replay, now: datetime) -> bool:
+    began = replay.send_at or replay.started_at
+    return replay.state == State.RUNNING and not replay.sent and began is not None and now - began > BEGINS_WITHIN
 
 
 def shown_beside_dead_letters(now: datetime) -> list[Replay]:
