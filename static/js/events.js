@@ -50,7 +50,7 @@ function says(row) {
     published: row.partition >= 0 ? `to [${row.partition}]@${row.offset}` : "",
     processing: number,
     processed: took ? `in ${took}${number ? ` at ${number}` : ""}` : number,
-    retrying: `attempt ${row.attempt} failed${took ? ` after ${took}` : ""}`,
+    retrying: `attempt ${row.attempt} failed`,
     failed: `given up${row.attempt > 1 ? ` after ${row.attempt} attempts` : ""}`,
     duplicate: row.group ? "not run again" : "not published again",
     skipped: "its handler takes no such events",
@@ -90,7 +90,7 @@ function make(row) {
     slot("says").after(words);
   }
   if (row.error) {
-    const error = Object.assign(document.createElement("span"), { className: "foreign error", textContent: ` ${cut(row.error, 120)}`, title: row.error });
+    const error = Object.assign(document.createElement("span"), { className: "foreign error", textContent: cut(row.error, 120), title: row.error });
     element.querySelector(".says").append(error);
   }
   return element;
@@ -156,8 +156,11 @@ function show() {
   more.hidden = waiting.length === 0;
   more.textContent = waiting.length >= MOST ? `${MOST} new and more` : `${waiting.length} new`;
   const count = body.querySelectorAll("tr.linked").length;
-  state.textContent = isPaused ? `Paused at ${clock(isPaused)}. Resume shows what came meanwhile.` : count >= MOST ? `the newest ${MOST}; older ones left the page` : "";
-  skippedWords.textContent = skipped ? `${skipped.toLocaleString("en")} skipped since ${clock(skippedSince)}: at most 20 a second are shown, failures first. A filter shows more of what matters.` : "";
+  const words = isPaused ? `Paused at ${clock(isPaused)}` : count >= MOST ? `the newest ${MOST}` : "";
+  if (state.textContent !== words) state.textContent = words; // it is read aloud
+  skippedWords.hidden = !skipped;
+  skippedWords.textContent = `${skipped.toLocaleString("en")} skipped since ${clock(skippedSince)}`;
+  skippedWords.title = "At most 20 a second are shown, failures first. A filter shows more of what matters.";
 }
 
 // -- frames -----------------------------------------------------------------------------------------------------------

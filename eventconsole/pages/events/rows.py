@@ -53,7 +53,7 @@ def says(each: Transition, place: RecordPlace | None) -> str:
         Outcome.PUBLISHED: f"to [{place.partition}]@{place.offset}" if place else "",
         Outcome.PROCESSING: number,
         Outcome.PROCESSED: f"in {took}{f' at {number}' if number else ''}" if took else number,
-        Outcome.RETRYING: f"attempt {each.attempt} failed{f' after {took}' if took else ''}",
+        Outcome.RETRYING: f"attempt {each.attempt} failed",
         Outcome.FAILED: f"given up{f' after {each.attempt} attempts' if each.attempt > 1 else ''}",
         Outcome.DUPLICATE: "not run again" if each.group else "not published again",
         Outcome.SKIPPED: "its handler takes no such events",
