@@ -10,6 +10,7 @@ import psycopg
 import pytest
 
 from tests.benchmark.postgres import NoPostgresError, Postgres
+from tests.conftest import missing
 from tests.processes import wait_until
 from tests.scenario.stage import Stage
 from tests.worker.process import Worker
@@ -59,7 +60,7 @@ def database(tmp_path: Path) -> Iterator[Database]:
     try:
         server = Postgres()
     except NoPostgresError as error:
-        pytest.skip(str(error))
+        missing(str(error))
     with server:
         mine = Database(server, tmp_path)
         yield mine
