@@ -97,6 +97,8 @@ def test_links_that_name_fields_lead_to_the_filter(operator: Client) -> None:
     response = operator.get("/dead-letters?topic=order.created&status=any")
     assert response.status_code == 302
     assert response.headers["Location"] == "/dead-letters?filter=topic%3Aorder.created+status%3Aany"
+    response = operator.get("/dead-letters?q=topic:order.created")
+    assert response.headers["Location"] == "/dead-letters?filter=topic%3Aorder.created"
 
 
 def test_wrong_filter_says_what_is_allowed_and_lists_nothing(operator: Client) -> None:

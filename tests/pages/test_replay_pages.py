@@ -26,7 +26,7 @@ def planned(**wanted: Any) -> Replay:
 @pytest.fixture(autouse=True)
 def no_redis(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nobody asks who is alive."""
-    monkeypatch.setattr("eventconsole.pages.replays.views.live_groups", lambda: set())
+    monkeypatch.setattr("eventconsole.pages.replays.views.live_groups", lambda at: set())
 
 
 def test_empty_list_says_how_to_start_one(operator: Client) -> None:
@@ -147,3 +147,11 @@ def test_one_that_cannot_begin_says_that_nothing_is_lost(operator: Client) -> No
     page = text(operator, f"/replays/{replay.pk}")
     assert "the monitor or Kafka is away" in page
     assert "goes on by itself" in page
+
+
+def test_plan_does_not_claim_what_nobody_knows(operator: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("eventconsole.pages.replays.views.live_groups", lambda at: None)
+    fail(1, group="notification-service-group")
+    page = text(operator, f"/replays/{planned(status='open').pk}")
+    assert "workers unknown" in page
+    assert "has a live worker" not in page

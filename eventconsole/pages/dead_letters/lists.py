@@ -17,6 +17,7 @@ from bus.deadletterindex.pages import MAX_PAGE, CursorError, LetterFilter, lette
 from bus.models import AuditEntry, DeadLetter, LetterStatus, Replay
 from eventconsole.filters import FilterProblem
 from eventconsole.models import Scope
+from eventconsole.pages import completion
 from eventconsole.pages.access import needs
 from eventconsole.pages.dead_letters.answer import answer_of
 from eventconsole.pages.dead_letters.cards import SORTS, Cards, cards_of
@@ -39,7 +40,8 @@ _TABS: Final = (
 @needs(Scope.READ)
 def page(request: HttpRequest) -> HttpResponse:
     """Cards and list of a filter, the last failed first."""
-    if (named := from_parameters(request.GET.dict())) and "filter" not in request.GET:
+    named = request.GET.get("q") or from_parameters(request.GET.dict())
+    if named and "filter" not in request.GET:
         return redirect(f"/dead-letters?{urlencode({'filter': named})}")
     at, text = now(), request.GET.get("filter", "")
     try:
@@ -179,13 +181,4 @@ def matching(request: HttpRequest) -> HttpResponse:
 @needs(Scope.READ)
 def complete(request: HttpRequest) -> HttpResponse:
     """What could stand in the filter where the cursor is."""
-    text = request.GET.get("text", "")[:1000]
-    cursor = request.GET.get("cursor", "")
-    at = int(cursor) if cursor.isascii() and cursor.isdigit() and len(cursor) < 6 else len(text)
-    problem = None
-    try:
-        read(text, now())
-    except FilterProblem as refused:
-        problem = str(refused)
-    found = [each._asdict() for each in LANGUAGE.complete(text, at, values)]
-    return JsonResponse({"suggestions": found, "problem": problem})
+    return completion.complete(request, LANGUAGE, values)

@@ -13,10 +13,11 @@ from django.shortcuts import render
 from bus import audit
 from bus.deadletterindex.times import iso_or_none
 from bus.models import DeadLetter, Replay, ReplayItem
-from bus.replay.engine import live_groups
+from bus.replay.engine import LIVE_SECONDS
 from bus.replay.plan import SAMPLE, Warn, told_of
 from bus.replay.recent import ACTIVE
 from eventconsole.models import Scope
+from eventconsole.pages import sight
 from eventconsole.pages.access import needs, problem
 from eventconsole.pages.listing import PAGE_ROWS, export, wants_export
 from eventconsole.pages.replays import operation as operations
@@ -117,13 +118,22 @@ class PlanView:
     sample: Sequence[DeadLetter]
     warnings: Sequence[Warn]
     more: int
+    knows_workers: bool
 
 
 def plan_of(replay: Replay) -> PlanView:
     """Sample and warnings of a plan, as of now: a worker that has started meanwhile is counted."""
     sample = list(DeadLetter.objects.filter(replay_items__replay=replay).order_by("replay_items__sequence")[:SAMPLE])
-    warnings = told_of(replay, live_groups())
-    return PlanView(sample, warnings, replay.total - len(sample))
+    alive = live_groups(datetime.now(UTC).timestamp())
+    return PlanView(sample, told_of(replay, alive), replay.total - len(sample), alive is not None)
+
+
+def live_groups(at: float) -> set[str] | None:
+    """Groups with a live worker; None when nobody can say. `at` is in seconds since 1970. Never waits for Redis."""
+    seen = sight.redis.see()
+    if seen.is_away or seen.value is None:
+        return None
+    return {group.group for each in seen.value.workers if each.seen_at >= at - LIVE_SECONDS for group in each.groups}
 
 
 @dataclass(frozen=True, slots=True)
