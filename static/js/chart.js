@@ -104,7 +104,9 @@ function label(element) {
   const at = isPointed ? plot.cursor.idx : newest(points);
   const time = panel.querySelector("[data-chart-time]");
   if (time) {
-    time.textContent = at === null ? "" : isPointed ? clock(points[0][at] * 1000) : "latest";
+    // The last point of a chart that isn't kept up says when it was.
+    const isOld = at !== null && Date.now() / 1000 - points[0][at] > 60 + 2 * (wanted.bucket || 0);
+    time.textContent = at === null ? "" : isPointed || isOld ? clock(points[0][at] * 1000) : "latest";
     time.title = at === null ? "" : exact(points[0][at] * 1000);
   }
   labels.forEach((one, i) => { one.textContent = said(at === null ? null : points[i + 1]?.[at], wanted); });

@@ -17,6 +17,7 @@ PAGES = (
     "/publish",
     "/groups",
     "/groups/notification-service-group",
+    "/groups/notification-service-group/offsets",
     "/dead-letters",
     "/dead-letters/{letter}",
     "/replays",

@@ -183,7 +183,9 @@ def _answer(name: str, group: GroupState | None, row: Row | None, is_ours: bool)
     elif group.trend == GroupState.Trend.GROWING and not row.pauses:
         parts.append("grows, so it won't catch up as it goes now")
     tone = {"": "good", "amber": "warn", "red": "bad"}[row.tone]
-    if row.state[0] in ("paused", "failed", "warn") and tone == "good":
+    if row.state[0] == "failed":
+        tone = "bad"
+    elif row.state[0] in ("paused", "warn") and tone == "good":
         tone = "warn"
     return {"tone": tone, "text": " · ".join(parts), "why": group.reason}
 

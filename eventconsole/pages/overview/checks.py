@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 
 from django.db import connection
 
+from eventconsole.live.hub import open_sockets
 from eventconsole.pages.overview.answer import INDEX_BEHIND, INDEX_OLD_SECONDS, SAMPLES_OLD_SECONDS
 from eventconsole.pages.overview.situation import Situation
 from eventconsole.templatetags.console import counted, seconds
@@ -33,7 +34,14 @@ class Check:
 
 def checks(situation: Situation) -> list[Check]:
     """All of them, in the order in which one thing leans on another."""
-    return [_kafka(situation), _redis(situation), _database(), *_monitor(situation), _activity(situation)]
+    return [
+        _kafka(situation),
+        _redis(situation),
+        _database(),
+        *_monitor(situation),
+        _activity(situation),
+        _sockets(situation),
+    ]
 
 
 def _kafka(situation: Situation) -> Check:
@@ -105,6 +113,12 @@ def _activity(situation: Situation) -> Check:
     is_old = (situation.now - at).total_seconds() > _ACTIVITY_OLD_SECONDS
     words = "isn't read, charts have a gap since" if is_old else "read into charts up to now"
     return Check("Activity", "warn" if is_old else "good", words, at)
+
+
+def _sockets(situation: Situation) -> Check:
+    count = open_sockets()
+    words = f"{counted(count, 'page')} kept up to date by this web process" if count else "no page is open"
+    return Check("Live pages", "good", words, situation.now)
 
 
 def _moment(at: float | None) -> datetime | None:
