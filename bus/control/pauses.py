@@ -94,10 +94,11 @@ def _intent(what: str, group: str, topic: str, who: str, why: str, now: datetime
 
 
 def _tell(group: str, topic: str, now: datetime, mirror: Mirror) -> Told:
-    is_told = store.tell(mirror)
-    if is_told:
-        store.finish_told(store.load().version, now)
-    return Told(group, topic, is_told)
+    version = store.tell(mirror)
+    if version is not None:
+        # No later one: that may still have to be told.
+        store.finish_told(version, now)
+    return Told(group, topic, version is not None)
 
 
 def _name(group: str, topic: str) -> str:

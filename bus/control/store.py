@@ -45,14 +45,15 @@ def change() -> Iterator[None]:
         yield
 
 
-def tell(mirror: Mirror) -> bool:
-    """Mirror what the database says now; False when Redis is away, and the monitor has to do it later."""
+def tell(mirror: Mirror) -> int | None:
+    """Mirror what the database says now, and return its version; None when Redis is away: the monitor does it later."""
+    told = load()
     try:
-        mirror.write(load())
+        mirror.write(told)
     except LedgerUnavailableError as error:
         log.warning("steering_not_mirrored workers hear of it when Redis is back: %s", error)
-        return False
-    return True
+        return None
+    return told.version
 
 
 def restore(mirror: Mirror, now: datetime | None = None) -> bool:

@@ -28,17 +28,20 @@ class Mirroring:
     def __init__(self, settings: conf.BusSettings) -> None:
         self._settings = settings
         self._ledger: Ledger | None = None
+        self._has_finished = False
 
     def step(self) -> float:
         if self._ledger is None:
             self._ledger = Ledger(settings=self._settings)
-            # Whoever made the last change may have died before it could say that it is done.
-            store.finish_told(store.load().version, datetime.now(UTC))
         store.restore(self._ledger.mirror)
+        if not self._has_finished and (found := self._ledger.mirror.read()) is not None:
+            # Whoever made the last change may have died before it could say that it is done.
+            store.finish_told(found.version, datetime.now(UTC))
+            self._has_finished = True
         return MIRROR_SECONDS
 
     def close(self) -> None:
-        self._ledger = None
+        self._ledger, self._has_finished = None, False
         connection.close()
 
 

@@ -150,6 +150,47 @@ def test_a_reset_that_its_process_left_is_ended(ledger: Ledger) -> None:
     assert not read(ledger.mirror).pause("billing")
 
 
+def test_only_what_is_in_the_mirror_is_audited_as_done(ledger: Ledger) -> None:
+    """Bob's change is committed while Ada's is being mirrored, and Redis is away before his can be."""
+
+    class Crossed(Mirror):
+        def write(self, steering: Steering) -> bool:
+            written = super().write(steering)
+            assert not pauses.pause("billing", "order.shipped", "bob", "", NOW, Away(ledger._functions, "test")).is_told
+            return written
+
+    class Away(Mirror):
+        def write(self, steering: Steering) -> bool:
+            raise LedgerUnavailableError("away")
+
+    assert pauses.pause("billing", TOPIC, "ada", "", NOW, Crossed(ledger._functions, "test")).is_told
+
+    assert dict(AuditEntry.objects.values_list("who", "outcome")) == {"ada": "done", "bob": "intent"}
+
+
+def test_a_monitor_that_begins_while_redis_is_away_audits_nothing_as_done(
+    ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patched:
+        patched.setattr(Mirror, "write", lambda self, steering: 1 / 0)
+        with pytest.raises(ZeroDivisionError):  # the process dies right after its commit
+            pauses.pause("billing", TOPIC, "ada", "", NOW, ledger.mirror)
+    mirroring = Mirroring(conf.current())
+
+    def away(self: Mirror) -> Steering:
+        raise LedgerUnavailableError("away")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Mirror, "read", away)
+        with pytest.raises(LedgerUnavailableError):
+            mirroring.step()
+    assert AuditEntry.objects.get().outcome == "intent"
+
+    mirroring.step()
+    assert AuditEntry.objects.get().outcome == "done"
+    assert read(ledger.mirror).pause("billing")
+
+
 # -- what a worker does with it -------------------------------------------------------------------------------------
 
 

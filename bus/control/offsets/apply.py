@@ -81,7 +81,7 @@ def apply(
         raise InvalidEventError("handleAgain", f"{reset.group} is a foreign group: the ledger knows nothing of it")
     entry = _begin(reset, now, is_ours=is_ours)
     try:
-        if is_ours and not store.tell(ledger.mirror):
+        if is_ours and store.tell(ledger.mirror) is None:
             raise LedgerUnavailableError(
                 f"Redis is away: workers of {reset.group} that begin now can't be told to wait, so nothing was reset"
             )
