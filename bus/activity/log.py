@@ -106,10 +106,14 @@ class ActivityLog:
     def _rouse(self) -> None:
         if self._is_awake:
             return
-        self._is_awake = True
         if self._thread is None:
-            self._thread = threading.Thread(target=self._live, name="bus-activity", daemon=True)
-            self._thread.start()
+            thread = threading.Thread(target=self._live, name="bus-activity", daemon=True)
+            try:
+                thread.start()
+            except RuntimeError:
+                return  # the system has no more of them, or Python ends: the next one who tells tries again
+            self._thread = thread
+        self._is_awake = True
         self._something.set()
 
     # -- writing, on its own thread ---------------------------------------------------------------------------------

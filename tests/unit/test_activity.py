@@ -330,6 +330,17 @@ def test_entries_that_cannot_be_read_hide_no_other_and_stop_nobody() -> None:
     assert stream.read("8-0") == []
 
 
+def test_a_thread_that_cannot_be_started_is_nothing_to_those_who_tell(monkeypatch: pytest.MonkeyPatch) -> None:
+    place = Place()
+    log = log_at(place, patience=0.01)
+    with monkeypatch.context() as patched:
+        patched.setattr("threading.Thread.start", lambda self: (_ for _ in ()).throw(RuntimeError("no more threads")))
+        record(log, "processed", 1)
+    record(log, "processed", 1)
+    wait_until(lambda: len(place.client.entries) == 1, 10, "both in an entry")
+    log.close()
+
+
 def test_what_happens_is_written_without_being_asked() -> None:
     place = Place()
     log = log_at(place, patience=0.01)
