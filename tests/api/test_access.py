@@ -6,7 +6,7 @@ import asyncio
 import threading
 from datetime import UTC, datetime, timedelta
 from io import StringIO
-from typing import Any
+from typing import Any, cast
 
 import httpx
 import pytest
@@ -21,8 +21,9 @@ from django.db import OperationalError
 from bus.errors import ConfigurationError, DatabaseUnavailableError
 from eventconsole.api import auth, memory, tokens
 from eventconsole.api.memory import DatabaseThreads, TokenMemory
+from eventconsole.api.routes import api
 from eventconsole.api.tokens import Caller, create_token, digest_of, revoke_tokens
-from eventconsole.models import ApiToken
+from eventconsole.models import ApiToken, Scope
 from tests.api.conftest import FakeBus
 
 PUBLISH = ("POST", "/api/events/publish", {"topic": "order.created", "data": {}})
@@ -38,6 +39,21 @@ Call = tuple[str, str, Any]
 async def send(client: httpx.AsyncClient, call: Call, **headers: str) -> httpx.Response:
     method, path, body = call
     return await client.request(method, path, json=body, headers=headers)
+
+
+def test_every_operation_asks_for_a_scope_and_none_that_changes_something_for_reading_alone() -> None:
+    for prefix, router in api._routers:
+        for path, operations in router.path_operations.items():
+            for operation in operations.operations:
+                asked = {cast(Any, each).scope for each in operation.auth_callbacks}
+                named = f"{operation.methods} {prefix}{path}: {asked}"
+                if prefix == "/health" or path == "/openapi.json":
+                    assert asked <= {None}, named
+                elif operation.methods == ["GET"]:
+                    assert asked == {Scope.READ}, named
+                else:
+                    assert len(asked) == 1, named
+                    assert asked < {Scope.PUBLISH, Scope.REPLAY, Scope.ADMIN}, named
 
 
 @pytest.mark.parametrize("call", CLOSED)
