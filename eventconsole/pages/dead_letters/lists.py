@@ -51,6 +51,7 @@ def page(request: HttpRequest) -> HttpResponse:
     if search is not None and (kind := wants_export(request)):
         return export(kind, "dead-letters", exported(search.letters))
     context = {"answer": answer_of(at), "text": text, "problem": problem, "as_of": at, "pending": pending(at)}
+    context["fields"] = list(LANGUAGE.fields)
     if search is not None:
         context |= _found(request, search, at)
     return render(request, "console/dead_letters/list.html", context, status=200 if problem is None else 400)
@@ -86,6 +87,8 @@ def operations_beside(search: Search, cards: Cards, at: datetime) -> list[Operat
     """What runs, and what ended lately, but for those that a card shows. Beside a filter, those of the same filter."""
     inside = {card.operation.replay.pk for card in cards.shown if card.operation is not None}
     found = [each for each in shown_beside_dead_letters(at) if each.pk not in inside]
+    if search.status not in (LetterStatus.OPEN, LetterStatus.REPLAYING):
+        return []
     if search.is_narrow:
         wanted = _without_times(search.letters.document())
         found = [each for each in found if _without_times(each.filter) == wanted]
