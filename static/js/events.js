@@ -155,12 +155,11 @@ function show() {
   }
   more.hidden = waiting.length === 0;
   more.textContent = waiting.length >= MOST ? `${MOST} new and more` : `${waiting.length} new`;
-  const count = body.querySelectorAll("tr.linked").length;
-  const words = isPaused ? `Paused at ${clock(isPaused)}` : count >= MOST ? `the newest ${MOST}` : "";
+  const words = isPaused ? `Paused ${clock(isPaused)}` : "";
   if (state.textContent !== words) state.textContent = words; // it is read aloud
   skippedWords.hidden = !skipped;
-  skippedWords.textContent = `${skipped.toLocaleString("en")} skipped since ${clock(skippedSince)}`;
-  skippedWords.title = "At most 20 a second are shown, failures first. A filter shows more of what matters.";
+  skippedWords.textContent = `${skipped.toLocaleString("en")} skipped`;
+  skippedWords.title = `Since ${clock(skippedSince)}. At most 20 a second are shown, failures first. A filter shows more of what matters.`;
 }
 
 // -- frames -----------------------------------------------------------------------------------------------------------
