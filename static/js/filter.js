@@ -91,6 +91,7 @@ class Field {
   }
 
   async ask() {
+    clearTimeout(this.timer);
     clearTimeout(this.problemTimer);
     const text = this.input.value;
     const cursor = this.input.selectionEnd ?? text.length;
@@ -103,8 +104,9 @@ class Field {
         const response = await fetch(`${this.url}?${new URLSearchParams({ text, cursor })}`, { signal: this.asking.signal, credentials: "same-origin" });
         if (!response.ok) return this.close();
         answer = await response.json();
-      } catch {
-        return this.close(); // the next key asks again; typing goes on without it
+      } catch (error) {
+        if (error.name !== "AbortError") this.close(); // the next key asks again; typing goes on without it
+        return;
       }
       if (this.known.size > 200) this.known.clear();
       this.known.set(key, answer);
@@ -117,6 +119,7 @@ class Field {
 
   show(found) {
     const text = this.listed = this.input.value;
+    const marked = this.found[this.at]?.text;
     // What stands there already needs no suggestion.
     this.found = found.filter((one) => text.slice(one.start, one.end) !== one.text);
     this.list.replaceChildren(...this.found.map((one, index) => {
@@ -138,6 +141,8 @@ class Field {
     this.input.removeAttribute("aria-activedescendant");
     this.list.hidden = this.found.length === 0;
     this.input.setAttribute("aria-expanded", String(!this.list.hidden));
+    const again = marked === undefined ? -1 : this.found.findIndex((one) => one.text === marked);
+    if (again >= 0) this.mark(again);
   }
 
   mark(index) {
