@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -113,7 +113,7 @@ def story_of(event_id: str, now_ms: int) -> Story:
     story = Story(event_id, letters=letters_of_event(event_id))
     try:
         found = bus.event_status(event_id)
-        duplicates = _duplicates(event_id)
+        duplicates = ledger().duplicates(event_id)
     except LedgerUnavailableError as error:
         story.problems.append(str(error))
         story.knows_redis = False
@@ -132,11 +132,6 @@ def story_of(event_id: str, now_ms: int) -> Story:
         story.entries = audit.of_letters(ids)
     story.sentence = of_event(story, now_ms)
     return story
-
-
-def _duplicates(event_id: str) -> dict[str, int]:
-    count: Callable[[str], dict[str, int]] | None = getattr(ledger(), "duplicates", None)
-    return count(event_id) if count else {}
 
 
 def _groups(topic: str, found: EventStatus, duplicates: dict[str, int], now_ms: int) -> list[GroupStory]:
