@@ -80,6 +80,11 @@ class Badges:
         """What was looked up of late; asks nobody."""
         return self._found if self._clock() - self._at <= GOOD_SECONDS else {}
 
+    def forget(self) -> None:
+        """For tests: what was looked up belongs to another database."""
+        with self._lock:
+            self._found, self._at = {}, float("-inf")
+
     def fresh(self) -> Mapping[str, Badge]:
         """What is so now."""
         with self._lock:

@@ -11,7 +11,8 @@ from django.test import Client
 
 from bus.models import GroupState, Lease
 from bus.presence import GroupPresence, WorkerPresence
-from eventconsole.pages import charts, sight
+from eventconsole.live import rooms
+from eventconsole.pages import charts, navigation, sight
 from eventconsole.pages.sight import RedisSeen, Seen
 from tests.pages import states
 from tests.pages.conftest import HOSTILE, is_escaped
@@ -36,6 +37,7 @@ def serves(group: str, **more: Any) -> GroupPresence:
 def seen(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
     """Kafka and Redis are there, with a worker; call it for something else."""
     charts.samples.forget()
+    navigation.badges.forget()
 
     def see(workers: tuple[WorkerPresence, ...] = (), kafka: str = "", redis: str = "") -> None:
         def look_at_kafka() -> Seen[float]:
@@ -198,3 +200,16 @@ def test_it_takes_few_queries_however_many_groups_there_are(
 def test_a_reader_may_look_and_others_may_not(visit: Callable[..., Client]) -> None:
     assert visit("read").get("/").status_code == 200
     assert visit("publish").get("/").status_code == 403
+
+
+def test_the_rail_is_drawn_without_a_query_and_brought_up_to_date_by_its_room(operator: Client) -> None:
+    states.group(NAME, lag=5, time_lag_seconds=400)
+    states.error_group("e", open_letters=1204)
+    assert "1,204 open dead letters" not in operator.get("/profile").content.decode()
+    room = rooms.find("nav")
+    assert room is not None
+    drawn = "".join(room.render({"section": "/groups"}).pieces)
+    assert "1,204 open dead letters" in drawn
+    assert f"{NAME} is behind" in drawn
+    assert drawn.count('aria-current="page"') == 1
+    assert "1,204 open dead letters" in operator.get("/profile").content.decode()

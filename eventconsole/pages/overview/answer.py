@@ -15,7 +15,7 @@ from eventconsole import addresses
 from eventconsole.pages.groups.rows import BEHIND_SECONDS, FAR_BEHIND_SECONDS
 from eventconsole.pages.overview.situation import Situation
 from eventconsole.pages.workers.standing import GONE, LATE
-from eventconsole.templatetags.console import counted, number, seconds
+from eventconsole.templatetags.console import counted, number, rate, seconds
 
 SAMPLES_OLD_SECONDS: Final = 30.0
 INDEX_BEHIND: Final = 100
@@ -257,4 +257,4 @@ def _since(at: float | None, now: float) -> str:
 
 
 def _rate(per_second: float) -> str:
-    return f"{number(round(per_second) if per_second >= 10 else round(per_second, 1))} events/s"
+    return f"{rate(round(per_second) if per_second >= 10 else per_second)} events/s"
