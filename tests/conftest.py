@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import NoReturn
 
 import pytest
+from django.db import connections
 from hypothesis import HealthCheck, settings
 
 from bus.embedded.kafka import EmbeddedKafka
@@ -47,6 +48,13 @@ def expect_errors(request: pytest.FixtureRequest) -> Iterator[Callable[[str], No
     patterns: list[str] = [pattern for mark in marks for pattern in mark.args]
     with only_expected_errors(patterns):
         yield patterns.append
+
+
+@pytest.fixture(autouse=True)
+def no_connection_left() -> Iterator[None]:
+    """Close what a test of the database leaves open: the next one that handles events would look at it, and may not."""
+    yield
+    connections.close_all()
 
 
 @pytest.fixture

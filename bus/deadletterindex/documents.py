@@ -75,9 +75,9 @@ def payload_document(record: deadletters.DeadLetter) -> dict[str, Any]:
     """The original record. A value, key or header that isn't text is given in base64, as `encoding` says."""
     origin = record.origin
     return {
-        "value": _content(record.value),
-        "key": _content(record.key),
-        "headers": [{"name": name, **(_content(value) or {"text": None})} for name, value in record.headers],
+        "value": content_document(record.value),
+        "key": content_document(record.key),
+        "headers": [{"name": name, **(content_document(value) or {"text": None})} for name, value in record.headers],
         "atOrigin": sorted(record.at_origin),
         "origin": origin and {"topic": origin.topic, "partition": origin.partition, "offset": origin.offset},
         "problems": list(record.problems),
@@ -125,7 +125,8 @@ def trend_document(trend: Trend) -> dict[str, Any]:
     }
 
 
-def _content(value: bytes | None) -> dict[str, str] | None:
+def content_document(value: bytes | None) -> dict[str, str] | None:
+    """Bytes as JSON: text, or base64 for what isn't UTF-8, as `encoding` says."""
     if value is None:
         return None
     try:

@@ -14,6 +14,7 @@ from ninja import Path, Query, Router
 
 from bus import catalog, conf
 from bus.browsing import BrowseError, Browser, Look, Wish
+from bus.deadletterindex.documents import content_document
 from bus.envelope import EVENT_ID, decode
 from bus.errors import BrokerUnavailableError, EnvelopeError
 from bus.kafka.consumer import Record, headers_of
@@ -28,6 +29,7 @@ from eventconsole.api.memory import DatabaseThreads
 from eventconsole.api.query import refuse_unknown
 from eventconsole.api.tokens import Caller
 from eventconsole.models import Scope
+from eventconsole.records import OpenedRecord, desk
 
 #: One look takes about so long; whoever wants more asks again with the cursor.
 LOOK_SECONDS: Final = 1.0
@@ -64,6 +66,40 @@ async def records(request: HttpRequest, name: Path[str], query: Query[shapes.Rec
     refuse_unknown(request, shapes.RecordsQuery)
     caller = caller_of(request)
     return answer(await _threads().ask(lambda: _records(name, query, caller), ANSWER_SECONDS))
+
+
+@router.get(
+    "/{name}/records/{int:partition}/{int:offset}",
+    response={200: dict[str, Any], **_REFUSALS},
+    auth=needs(Scope.READ),
+    summary="See a record",
+)
+async def record(request: HttpRequest, name: Path[str], partition: Path[int], offset: Path[int]) -> HttpResponse:
+    """One record as Kafka has it: all of its value, its key and headers."""
+    caller = caller_of(request)
+
+    def read() -> dict[str, Any]:
+        _partitions(name, partition, caller)
+        found = desk().read(name, partition, offset)
+        if found is None:
+            raise Problem(NOT_FOUND, f"{name}[{partition}]@{offset} isn't in Kafka, or not any more")
+        return record_document(found)
+
+    return answer({"success": True, "data": await _threads().ask(read, ANSWER_SECONDS)})
+
+
+def record_document(found: OpenedRecord) -> dict[str, Any]:
+    """A record as JSON."""
+    return {
+        "topic": found.topic,
+        "partition": found.partition,
+        "offset": found.offset,
+        "timestampMs": found.timestamp_ms,
+        "size": found.size,
+        "key": content_document(found.key),
+        "value": content_document(found.value),
+        "headers": [{"name": name, **(content_document(value) or {"text": None})} for name, value in found.headers],
+    }
 
 
 def source_of(name: str) -> str:

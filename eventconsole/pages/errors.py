@@ -32,7 +32,11 @@ def forbidden(request: HttpRequest, exception: Exception) -> HttpResponse:
 
 def not_found(request: HttpRequest, exception: Exception) -> HttpResponse:
     """404; somebody unknown isn't even told what there is."""
-    if not request.user.is_authenticated:
+    user = getattr(request, "user", None)
+    if user is None:
+        # The API's requests know no session; it makes a problem document of this.
+        return HttpResponse(status=404)
+    if not user.is_authenticated:
         return redirect_to_login(request.get_full_path())
     return problem(
         request,

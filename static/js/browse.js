@@ -74,8 +74,8 @@ async function show(record) {
   fill(basics);
   dialog.showModal();
   try {
-    const { data } = await call("GET", `/api/records/${encodeURIComponent(topic)}/${record.partition}/${record.offset}`);
-    if (data.value) value.textContent = pretty(data.value.text);
+    const { data } = await call("GET", `/api/topics/${encodeURIComponent(topic)}/records/${record.partition}/${record.offset}`);
+    if (data.value) value.textContent = data.value.encoding === "utf-8" ? pretty(data.value.text) : `${data.value.text}\n(base64: it isn't UTF-8)`;
     fill([...basics, ...(data.headers || []).map((header) => [header.name, header.text ?? "none"])]);
   } catch (error) {
     if (record.isCut) notice(error.message, { tone: "bad" });

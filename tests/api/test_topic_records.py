@@ -55,6 +55,18 @@ async def test_an_event_is_shown_by_what_it_says(api: httpx.AsyncClient, kafka: 
     assert [row["value"] for row in rows][1:] == ["\ufffd\x00", "[1]", None]
 
 
+async def test_one_record_is_shown_whole(api: httpx.AsyncClient, kafka: EmbeddedKafka) -> None:
+    value = b'{"text": "' + b"x" * 5000 + b'"}'
+    produce(kafka.bootstrap, "order.cancelled", [value], b"\xff", headers=[("h", b"1"), ("n", None)], partition=2)
+    found = (await api.get(f"{url('order.cancelled')}/2/0")).json()["data"]
+    assert found["value"] == {"encoding": "utf-8", "text": value.decode()}
+    assert found["key"] == {"encoding": "base64", "text": "/w=="}
+    assert found["headers"] == [{"name": "h", "encoding": "utf-8", "text": "1"}, {"name": "n", "text": None}]
+    missing = await api.get(f"{url('order.cancelled')}/2/1")
+    assert missing.status_code == 404
+    assert "order.cancelled[2]@1" in missing.text
+
+
 @pytest.mark.parametrize(
     ("query", "words"),
     [
@@ -82,6 +94,7 @@ async def test_a_token_sees_its_own_topics_only(
     orders = {"Authorization": "Bearer orders"}
     assert (await api.get(url("order.shipped.dlq"), headers=orders)).status_code == 200
     assert (await api.get(url("payment.failed"), headers=orders)).status_code == 404
+    assert (await api.get(f"{url('payment.failed')}/0/0", headers=orders)).status_code == 404
     # The replay topic of a group whose name fits by chance: it holds events of other topics as well.
     await TopicState.objects.acreate(name="order.service.replay", partition_count=4, sampled_at=datetime.now(UTC))
     assert (await api.get(url("order.service.replay"), headers=orders)).status_code == 404
