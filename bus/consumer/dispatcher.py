@@ -50,6 +50,9 @@ class Revocation:
 class Dispatcher:
     """Everything between polling and committing, for one group in one worker."""
 
+    #: Set when the look at partitions that somebody asked for is over.
+    _looking: threading.Event | None = None
+
     def __init__(
         self,
         group: str,
@@ -188,15 +191,18 @@ class Dispatcher:
 
         As of now, or of the last time when this thread is held up for longer than `timeout`.
         """
-        done = threading.Event()
-
-        def look() -> None:
-            self._sights = self._surveyor.look(list(self._jobs))
-            done.set()
-
-        self._command(look)
-        done.wait(timeout)
+        looking = self._looking
+        if looking is None:  # else one is asked for already, however long ago
+            looking = self._looking = threading.Event()
+            self._command(self._look)
+        looking.wait(timeout)
         return self._sights
+
+    def _look(self) -> None:
+        self._sights = self._surveyor.look(list(self._jobs))
+        looking, self._looking = self._looking, None
+        if looking is not None:
+            looking.set()
 
     def _command(self, command: Callable[[], None]) -> None:
         self._commands.append(command)

@@ -120,7 +120,6 @@ class Worker:
         log.info("worker_started", extra={"worker": self.name, "groups": [each.group for each in self.runners]})
         self._bury_the_dead()
         errors: list[BaseException] = []
-        self._say_alive()
         if self._learn_steering():
             self._run_groups(errors)
         self.activity.close()
@@ -156,7 +155,7 @@ class Worker:
 
     def _learn_steering(self) -> bool:
         """Whether the groups may begin: the worker knows what is paused, and in which epoch each group is."""
-        found = self._watch_steering.learn(self._stopping)
+        found = self._watch_steering.learn(self._stopping, self._say_alive)
         if found is None:
             return False
         self._steering = found

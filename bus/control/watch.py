@@ -34,10 +34,15 @@ class Watch:
         self._mirror = mirror
         self._load = load
 
-    def learn(self, stopping: threading.Event) -> Steering | None:
-        """What is so now; waits until somebody can say, and returns None when `stopping` is set before."""
+    def learn(self, stopping: threading.Event, say_alive: Callable[[], None]) -> Steering | None:
+        """What is so now; waits until somebody can say, and returns None when `stopping` is set before.
+
+        `say_alive` is called before each look: one that was said long ago counts for nothing when somebody who resets
+        offsets looks for workers.
+        """
         is_reported = False
         while not stopping.is_set():
+            say_alive()
             found = self._ask()
             if found is not None:
                 return found

@@ -40,6 +40,10 @@ def ledger(any_redis: RedisAddress, monkeypatch: pytest.MonkeyPatch) -> Iterator
         yield Ledger()
 
 
+def nothing() -> None:
+    """Nobody is told that the worker lives."""
+
+
 def key_of(ledger: Ledger) -> str:
     return f"{ledger.prefix}:control"
 
@@ -199,7 +203,7 @@ def test_a_worker_that_finds_no_mirror_asks_the_database_and_restores_it(ledger:
     GroupEpoch.objects.create(group="billing", number=2)
     GroupPause.objects.create(group="billing", topic=TOPIC, who="ada", at=NOW)
 
-    found = Watch(ledger.mirror).learn(threading.Event())
+    found = Watch(ledger.mirror).learn(threading.Event(), nothing)
 
     assert found is not None
     assert (found.epoch("billing"), found.pause("billing")) == (2, Pause(topics=frozenset({TOPIC})))
@@ -216,8 +220,10 @@ def test_a_worker_that_nobody_can_tell_waits(ledger: Ledger, monkeypatch: pytest
             stopping.set()
         raise OperationalError("the database is away")
 
-    assert Watch(ledger.mirror, load).learn(stopping) is None
+    said: list[int] = []
+    assert Watch(ledger.mirror, load).learn(stopping, lambda: said.append(len(asked))) is None
     assert len(asked) == 5
+    assert said == [0, 1, 2, 3, 4]  # before each look
     assert ledger.mirror.read() is None
 
 
@@ -227,7 +233,7 @@ def test_a_worker_goes_by_the_mirror_while_the_database_is_away(ledger: Ledger) 
     def load() -> Steering:
         raise OperationalError("the database is away")
 
-    found = Watch(ledger.mirror, load).learn(threading.Event())
+    found = Watch(ledger.mirror, load).learn(threading.Event(), nothing)
     assert found is not None
     assert found.epoch("billing") == 1
 

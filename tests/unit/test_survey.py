@@ -177,3 +177,15 @@ def test_a_look_that_fails_ends_nothing(monkeypatch: pytest.MonkeyPatch) -> None
     assert sights(its) == {}
     its.settle()
     assert its.handled == ["a"]
+
+
+def test_looks_do_not_pile_up_while_the_dispatcher_is_held_up() -> None:
+    its = stage(P0)
+    read(its, P0, (0, "k", "a"))
+    its.dispatcher._commands.clear()
+    for _ in range(5):
+        its.dispatcher.survey(0)
+    assert len(its.dispatcher._commands) == 1
+    its.round()
+    its.dispatcher.survey(0)
+    assert len(its.dispatcher._commands) == 1
