@@ -9,11 +9,10 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from typing import Final
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
-from confluent_kafka.admin import AdminClient, OffsetSpec  # type: ignore[attr-defined]
 
 from bus import conf
 from bus.errors import BrokerUnavailableError, BusError
@@ -35,7 +34,6 @@ _MEMBERS: Final = (
     "Kafka says that {} has members: stop them first, or wait for the session time-out if it hasn't noticed yet "
     "that they are gone"
 )
-_AT_END: Final = -1  # what Kafka says of a time behind the last record
 
 
 class GroupHasMembersError(BusError):
@@ -118,29 +116,6 @@ def _in_time(group: str, action: Callable[[], None], seconds: float) -> None:
         raise raised[0]
     if thread.is_alive():
         raise CommitUnknownError(f"Kafka gave no answer within {seconds:g} s to the commit for {group}")
-
-
-def offsets_at(
-    partitions: Iterable[Partition], at_ms: int, settings: conf.BusSettings | None = None, timeout: float = 5.0
-) -> dict[Partition, int | None]:
-    """The first offset of each partition written at or after a time (ms since 1970), None when there is none.
-
-    Raises BrokerUnavailableError. The embedded Kafka can't tell: ask it for something else.
-    """
-    settings = settings or conf.current()
-    spec = OffsetSpec.for_timestamp(at_ms)
-    client = AdminClient(config.common(settings, log))
-    found: dict[Partition, int | None] = {}
-    try:
-        futures = client.list_offsets({TopicPartition(*each): spec for each in partitions}, request_timeout=timeout)
-        for place, future in futures.items():
-            offset = future.result().offset
-            found[place.topic, place.partition] = None if offset == _AT_END else offset
-    except KafkaException as error:
-        raise BrokerUnavailableError(
-            f"Kafka at {settings.kafka_brokers} can't tell offsets by time: {error}"
-        ) from error
-    return found
 
 
 def _refusal(group: str, error: KafkaError) -> BusError:

@@ -15,6 +15,7 @@ from confluent_kafka.admin import AdminClient, OffsetSpec  # type: ignore[attr-d
 from bus import conf
 from bus.errors import BrokerUnavailableError
 from bus.kafka import config
+from bus.kafka.admin import Admin
 from bus.kafka.consumer import Partition, Record
 
 log = logging.getLogger("bus.kafka")
@@ -90,17 +91,16 @@ class RecordReader:
     def offsets_at(self, partitions: Iterable[Partition], at_ms: int, timeout: float = 5.0) -> dict[Partition, int]:
         """The first offset of each partition whose record was written at that time (ms since 1970) or later.
 
-        The end offset when there is none. The embedded Kafka can't tell, and is asked record by record.
+        The end offset when there is none. The embedded Kafka doesn't know times, and is searched record by record.
         """
         bounds = self.offsets(partitions, timeout)
         wanted = [TopicPartition(*each) for each in bounds]
         found = self._offsets(wanted, OffsetSpec.for_timestamp(at_ms), timeout)
-        at: dict[Partition, int] = {}
-        deadline = time.monotonic() + timeout
-        for partition, (first, end) in bounds.items():
-            offset = found.get(partition, -1)
-            # Nothing, and a record that is late enough all the same: this Kafka doesn't know times.
-            at[partition] = offset if offset >= 0 else self._search(partition, first, end, at_ms, deadline)
+        unknown = [each for each in bounds if found.get(each, -1) < 0]
+        at = {each: bounds[each][1] if each in unknown else found[each] for each in bounds}
+        if unknown and Admin(self.settings).ping(timeout).is_embedded:
+            deadline = time.monotonic() + timeout
+            at |= {each: self._search(each, *bounds[each], at_ms, deadline) for each in unknown}
         return at
 
     def _search(self, partition: Partition, first: int, end: int, at_ms: int, deadline: float) -> int:

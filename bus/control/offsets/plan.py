@@ -20,7 +20,7 @@ from bus.errors import BrokerUnavailableError, InvalidEventError, LedgerUnavaila
 from bus.kafka.admin import Admin
 from bus.kafka.consumer import Partition
 from bus.kafka.groups import Groups
-from bus.kafka.offsets import offsets_at
+from bus.kafka.reader import RecordReader
 from bus.ledger import Ledger
 from bus.models import GroupEpoch, GroupState
 from bus.replay.refusals import NotPossibleError, UnknownThingError
@@ -178,7 +178,7 @@ def _after(
     if target.to is To.LATEST:
         return {each: ends[each] for each in there}
     if target.to is To.TIME:
-        return _at_time(target.at, there, ends, settings)
+        return _at_time(target.at, there, settings)
     wanted = dict(target.offsets or {})
     if not wanted:
         raise InvalidEventError("offsets", "none given; give topic, partition and offset of each partition to set")
@@ -196,9 +196,7 @@ def check(name: str, offset: int, first: int, end: int) -> None:
         raise InvalidEventError("offsets", f"{offset} given for {name}, Kafka has {first} to {end} (the next event)")
 
 
-def _at_time(
-    at: datetime | None, there: Sequence[Partition], ends: Mapping[Partition, int], settings: conf.BusSettings
-) -> dict[Partition, int]:
+def _at_time(at: datetime | None, there: Sequence[Partition], settings: conf.BusSettings) -> dict[Partition, int]:
     if at is None:
         raise InvalidEventError("at", "none given; give a time such as 2026-11-27T12:00:00Z")
     if at > datetime.now(UTC):
@@ -211,6 +209,6 @@ def _at_time(
             possible=[To.EARLIEST, To.LATEST, To.OFFSETS],
         )
     # Negative times mean other things to Kafka, such as the end.
-    found = offsets_at(there, max(0, int(at.timestamp() * 1000)), settings)
-    # Nothing was written since then: the group goes on with what comes next.
-    return {each: ends[each] if offset is None else offset for each, offset in found.items()}
+    # Where nothing was written since then, the group goes on with what comes next.
+    with RecordReader(settings, "reset") as reader:
+        return reader.offsets_at(there, max(0, int(at.timestamp() * 1000)))
