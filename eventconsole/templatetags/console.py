@@ -182,7 +182,9 @@ def spark(values: Iterable[float | None] | None, tone: str = "", label: str = ""
     known = [point for point in points if point is not None]
     classes = " ".join(part for part in ("spark", "inline" if inline else "", tone) if part)
     if len(known) < 2:
-        return format_html('<svg class="{}" viewBox="0 0 100 24" role="img" aria-label="{}"></svg>', classes, label)
+        return format_html(
+            '<svg class="{}" viewBox="0 0 100 24" role="img" aria-label="{}"></svg>', classes, label or "no values yet"
+        )
     return format_html(
         '<svg class="{}" viewBox="0 0 {} {}" preserveAspectRatio="none" role="img" aria-label="{}">'
         '<path class="area" d="{}"/><path d="{}"/></svg>',

@@ -7,6 +7,8 @@ from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
+from bus.ledger import Ledger
+from bus.ledger.mirror import Steering
 from tests.scenario.stage import PATIENCE, Stage
 
 
@@ -67,6 +69,8 @@ def test_a_database_that_cant_be_opened_pauses_the_group_and_counts_no_attempt(
 ) -> None:
     stage = open_stage(partitions=1, exactly_once=True)
     stage.send("ok", "fail:1", "ok", keys=["a", "b"])
+    # What the monitor keeps in Redis: without it, and without the database, a worker can't know what is paused.
+    Ledger().mirror.write(Steering())
     hidden = database(stage).rename(database(stage).with_name("hidden"))
     database(stage).mkdir()
     worker = stage.worker()
