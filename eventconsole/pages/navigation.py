@@ -9,21 +9,23 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from typing import Annotated, Any, Final
 
+from django.db.models import Max
 from django.template.loader import render_to_string
 from pydantic import BaseModel, ConfigDict, StringConstraints
 
 from bus import conf
 from bus.deadletterindex.summaries import open_counts
 from bus.lag.pages import GroupSort, StateFilter, group_page
-from bus.models import Replay
+from bus.models import GroupState, Replay
 from bus.replay import recent
 from eventconsole.live import rooms
 from eventconsole.live.rooms import Content, Room
 from eventconsole.models import Scope
 from eventconsole.pages import sight
-from eventconsole.pages.groups.rows import tone_of
+from eventconsole.pages.groups.rows import OLD_SECONDS, tone_of
 from eventconsole.pages.workers import standing
 from eventconsole.templatetags.console import counted, number, seconds
 
@@ -99,15 +101,27 @@ def _look() -> dict[str, Badge]:
     found = {}
     if total := open_counts().total:
         found["/dead-letters"] = Badge(_short(total), "red", counted(total, "open dead letter"))
-    worst = group_page(StateFilter(is_ours=True), 1, sort=GroupSort.TIME_LAG).rows
-    lag = worst[0].time_lag_seconds if worst else None
-    if worst and (tone := tone_of(lag)):
-        found["/groups"] = Badge(seconds(lag).split(" ", 2)[0] + _unit(lag), tone, f"{worst[0].name} is behind")
+    if badge := _groups(datetime.now(UTC)):
+        found["/groups"] = badge
     if badge := _workers():
         found["/workers"] = badge
     if running := Replay.objects.filter(state__in=recent.ACTIVE).count():
         found["/replays"] = Badge(number(running), "", f"{counted(running, 'replay')} under way")
     return found
+
+
+def _groups(now: datetime) -> Badge | None:
+    """The worst time lag; a question mark while nobody samples it, because an old figure would pass for today's."""
+    newest = GroupState.objects.filter(is_ours=True).aggregate(at=Max("sampled_at"))["at"]
+    if newest is None:
+        return None
+    age = (now - newest).total_seconds()
+    if age > OLD_SECONDS:
+        return Badge("?", "amber", f"lag was sampled {seconds(age)} ago: does the monitor run?")
+    worst = group_page(StateFilter(is_ours=True), 1, sort=GroupSort.TIME_LAG).rows[0]
+    lag = worst.time_lag_seconds
+    tone = tone_of(lag)
+    return Badge(seconds(lag).split(" ", 2)[0] + _unit(lag), tone, f"{worst.name} is behind") if tone else None
 
 
 def _workers() -> Badge | None:
