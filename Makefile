@@ -30,7 +30,7 @@ prod: runtime ## Web, monitor and consumers with production settings, on your ow
 	@$(TETHERED) manage.py serve $(ARGS)
 
 test: development ## Run every test
-	$(BIN)/python -m pytest -n $(TESTERS) --dist loadfile --no-loadscope-reorder $(ARGS)
+	$(BIN)/python -m pytest -n $(TESTERS) --dist loadfile $(ARGS)
 
 test-unit: development ## Run the tests of single parts
 	$(BIN)/python -m pytest tests/unit $(ARGS)
