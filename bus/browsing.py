@@ -24,6 +24,8 @@ MOST_ROWS: Final = 200
 _AT_ONCE: Final = 500
 # A partition that gives nothing for so long has nothing there: compaction and transactions leave offsets without one.
 _SILENCE: Final = 1.0
+# The first records of a look may take longer: the broker is found, and fetches from its disk.
+_PATIENCE: Final = 4.0
 
 
 class Reader(Protocol):
@@ -138,15 +140,14 @@ class Browser:
         is_wanted = _wanted(wish.text)
         left = dict(places)
         self._reader.assign({(wish.topic, p): place.at for p, place in left.items()})
-        heard = self._clock()
+        hearing = _Hearing(self._clock, deadline)
         try:
-            while left and len(found) < wish.rows and scanned < MOST_SCANNED and (now := self._clock()) < deadline:
+            while left and len(found) < wish.rows and scanned < MOST_SCANNED and (rest := hearing.rest()) > 0:
                 # What is read is either looked at in this call, or read again by the next one.
                 count = _AT_ONCE if wish.text else wish.rows - len(found)
-                records = self._reader.read(count, min(deadline - now, _SILENCE))
-                if not records and self._clock() - heard >= _SILENCE:
+                records = self._reader.read(count, min(rest, _SILENCE))
+                if hearing.is_silent(bool(records)):
                     return found, scanned, size, {}, sorted(left)
-                heard = self._clock() if records else heard
                 for record in records:
                     place = left.get(record.partition())
                     if place is None or record.offset() >= place.end:
@@ -167,13 +168,12 @@ class Browser:
         left = {p: window for p, window in windows.items() if window.at < window.end}
         records: list[Record] = []
         self._reader.assign({(topic, p): window.at for p, window in left.items()})
-        heard = self._clock()
+        hearing = _Hearing(self._clock, deadline)
         try:
-            while left and (now := self._clock()) < deadline:
-                some = self._reader.read(_AT_ONCE, min(deadline - now, _SILENCE))
-                if not some and self._clock() - heard >= _SILENCE:
+            while left and (rest := hearing.rest()) > 0:
+                some = self._reader.read(_AT_ONCE, min(rest, _SILENCE))
+                if hearing.is_silent(bool(some)):
                     return records, set(), set(left)
-                heard = self._clock() if some else heard
                 for record in some:
                     window = left.get(record.partition())
                     if window is not None and record.offset() < window.end:
@@ -183,6 +183,29 @@ class Browser:
         finally:
             self._reader.assign({})
         return records, set(left), set()
+
+
+class _Hearing:
+    """How long to wait for records that may not be there."""
+
+    def __init__(self, clock: Callable[[], float], deadline: float) -> None:
+        self._clock = clock
+        self._deadline = deadline
+        self._begun = clock()
+        self._heard_at: float | None = None
+
+    def rest(self) -> float:
+        """Seconds that are left: until something was heard a few more than asked for."""
+        end = self._deadline if self._heard_at is not None else max(self._deadline, self._begun + _PATIENCE)
+        return end - self._clock()
+
+    def is_silent(self, has_heard: bool) -> bool:
+        """Whether there is nothing more, now that the last read brought something or nothing."""
+        now = self._clock()
+        if has_heard:
+            self._heard_at = now
+            return False
+        return now - self._begun >= _PATIENCE - 0.05 if self._heard_at is None else now - self._heard_at >= _SILENCE
 
 
 def _newest_first(record: Record) -> tuple[int, int, int]:
