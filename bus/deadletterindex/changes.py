@@ -80,13 +80,13 @@ def move(ids: Collection[int], sources: Collection[str], target: str, counts: Co
     """
     found = list(
         DeadLetter.objects.select_for_update()
-        .filter(pk__in=ids, status__in=sources, purged_at=None)
+        .filter(pk__any_of=ids, status__in=sources, purged_at=None)
         .order_by("pk")
         .values_list("pk", "status", "fingerprint", "topic", "group")
     )
     moved = [row[0] for row in found]
     if moved:
-        DeadLetter.objects.filter(pk__in=moved).update(status=target, **changes)
+        DeadLetter.objects.filter(pk__any_of=moved).update(status=target, **changes)
     for _, before, *spot in found:
         counts.add(Spot(*spot), before, -1)
         counts.add(Spot(*spot), target)
@@ -118,13 +118,13 @@ def begin_replay(ids: Sequence[int], replay: Replay, who: str, at: datetime) -> 
     counts = Counts()
     found = list(
         DeadLetter.objects.select_for_update()
-        .filter(pk__in=ids, status=LetterStatus.OPEN, purged_at=None)
+        .filter(pk__any_of=ids, status=LetterStatus.OPEN, purged_at=None)
         .order_by("pk")
         .values_list("pk", "replayed_times", *Spot._fields)
     )
     if not found:
         return []
-    DeadLetter.objects.filter(pk__in=[row[0] for row in found]).update(
+    DeadLetter.objects.filter(pk__any_of=[row[0] for row in found]).update(
         status=LetterStatus.REPLAYING,
         replay=replay,
         replayed_at=at,
@@ -156,7 +156,7 @@ def undo_replay(ids: Sequence[int]) -> list[int]:
         replayed_by="",
         replayed_times=Greatest(F("replayed_times") - 1, Value(0)),
     )
-    unreplayed = DeadLetter.objects.filter(pk__in=moved, replayed_times=0)
+    unreplayed = DeadLetter.objects.filter(pk__any_of=moved, replayed_times=0)
     for fingerprint in unreplayed.values_list("fingerprint", flat=True):
         counts.add_to(fingerprint, "replayed", -1)
     counts.apply()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from datetime import datetime
 from typing import Any, Final, NamedTuple, TypeVar
@@ -34,8 +34,8 @@ class Counts:
     """
 
     def __init__(self) -> None:
-        self._places: dict[Spot, Counter[str]] = {}
-        self._groups: dict[str, Counter[str]] = {}
+        self._places: defaultdict[Spot, Counter[str]] = defaultdict(Counter)
+        self._groups: defaultdict[str, Counter[str]] = defaultdict(Counter)
         self._seen: dict[str, tuple[Kind, datetime, datetime]] = {}
         self._marks: dict[str, dict[str, datetime]] = {}
 
@@ -48,12 +48,12 @@ class Counts:
 
     def add(self, spot: Spot, status: str, count: int = 1) -> None:
         """So many dead letters more in that status; negative: fewer."""
-        self._places.setdefault(spot, Counter())[status] += count
-        self._groups.setdefault(spot.fingerprint, Counter())[status] += count
+        self._places[spot][status] += count
+        self._groups[spot.fingerprint][status] += count
 
     def add_to(self, fingerprint: str, name: str, count: int = 1) -> None:
         """The same for `replayed` and `came_back`, which only groups have."""
-        self._groups.setdefault(fingerprint, Counter())[name] += count
+        self._groups[fingerprint][name] += count
 
     def mark(self, fingerprint: str, name: str, at: datetime) -> None:
         """`last_replayed_at` or `came_back_at` is at least this."""
@@ -64,7 +64,7 @@ class Counts:
         """Write everything. Belongs into the transaction that changes the dead letters."""
         for some in _batches(sorted({*self._groups, *self._seen, *self._marks})):
             # In order, and before their places: two transactions never wait for each other in turn.
-            there = ErrorGroup.objects.select_for_update().filter(pk__in=some).order_by("pk")
+            there = ErrorGroup.objects.select_for_update().filter(pk__any_of=some).order_by("pk")
             self._make_groups(set(some) - set(there.values_list("pk", flat=True)))
             add_to_rows(ErrorGroup, ["fingerprint"], _GROUP_COUNTS, _TIMES, [self._group_row(each) for each in some])
         rows: list[tuple[Any, ...]] = [
@@ -113,12 +113,12 @@ def forget_empty_groups(among: Iterable[str] | None = None) -> None:
     """Delete groups that have no dead letters any more, unless somebody wrote a note or owns them."""
     empty = ErrorGroup.objects.filter(note="", owner="", **dict.fromkeys(LetterStatus.values, 0))
     if among is not None:
-        empty = empty.filter(pk__in=list(among))
+        empty = empty.filter(pk__any_of=list(among))
     fingerprints = list(empty.values_list("pk", flat=True))
     for start in range(0, len(fingerprints), _BATCH):
         some = fingerprints[start : start + _BATCH]
         ErrorGroupPlace.objects.filter(fingerprint__in=some).delete()
-        ErrorGroup.objects.filter(pk__in=some).delete()
+        ErrorGroup.objects.filter(pk__any_of=some).delete()
 
 
 Item = TypeVar("Item")

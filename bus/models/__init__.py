@@ -19,11 +19,13 @@ from bus.models.deadletters import (
     LetterStatus,
 )
 from bus.models.inbox import InboxEntry
+from bus.models.lookups import AnyOf
 from bus.models.replays import Replay, ReplayEdit, ReplayItem
 from bus.models.samples import ClusterState, GroupState, RecordingPosition, Sample, TopicState
 
 __all__ = [
     "Alert",
+    "AnyOf",
     "AuditEntry",
     "AuditSubject",
     "ClusterState",

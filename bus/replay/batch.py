@@ -40,7 +40,7 @@ def take(
     with transaction.atomic():
         if not holding.write(clock, now, Q(state=Replay.State.RUNNING), batch_ends=_document(ends)):
             return None
-        these = ReplayItem.objects.filter(pk__in=[item.pk for item in items])
+        these = ReplayItem.objects.filter(pk__any_of=[item.pk for item in items])
         # Whoever else changes waiting items has changed the replay before, and waits for this transaction.
         if these.filter(state=State.WAITING).update(state=State.TAKEN) < len(items):
             present = set(these.filter(state=State.TAKEN).values_list("pk", flat=True))
@@ -49,7 +49,7 @@ def take(
         mine = set(changes.begin_replay(ids, replay, replay.created_by, now))
         if len(mine) < len(items):
             # A replay of one has its dead letter since it was asked for.
-            its_own = DeadLetter.objects.filter(pk__in=ids, status=LetterStatus.REPLAYING, replay_id=replay.pk)
+            its_own = DeadLetter.objects.filter(pk__any_of=ids, status=LetterStatus.REPLAYING, replay_id=replay.pk)
             mine.update(its_own.values_list("pk", flat=True))
             others = [item for item in items if item.letter_id not in mine]
             _skip([(item.pk, _why_not(item)) for item in others], replay.pk, now)
@@ -128,7 +128,7 @@ def _skip(items: Iterable[tuple[int, str]], replay_id: int, now: datetime) -> No
     for pk, why in items:
         by_reason.setdefault(why, []).append(pk)
     for why, ids in by_reason.items():
-        skipped = ReplayItem.objects.filter(pk__in=ids, state__in=[State.WAITING, State.TAKEN]).update(
+        skipped = ReplayItem.objects.filter(pk__any_of=ids, state__in=[State.WAITING, State.TAKEN]).update(
             state=State.SKIPPED, note=why, finished_at=now
         )
         Replay.objects.filter(pk=replay_id).update(skipped=F("skipped") + skipped)

@@ -254,7 +254,7 @@ class Outcomes:
             # Locked: another process may be at the same page, and each item counts once.
             mine = set(
                 ReplayItem.objects.select_for_update()
-                .filter(pk__in=[each.item_id for each, _ in decided], state=ReplayItem.State.SENT)
+                .filter(pk__any_of=[each.item_id for each, _ in decided], state=ReplayItem.State.SENT)
                 .order_by("pk")
                 .values_list("pk", flat=True)
             )
@@ -295,7 +295,9 @@ _STATES: Final[dict[Outcome, tuple[str, str, str]]] = {
 
 def _write_items(outcome: Outcome, items: Sequence[Sent], now: datetime) -> None:
     state, name, note = _STATES[outcome]
-    ReplayItem.objects.filter(pk__in=[each.item_id for each in items]).update(state=state, finished_at=now, note=note)
+    ReplayItem.objects.filter(pk__any_of=[each.item_id for each in items]).update(
+        state=state, finished_at=now, note=note
+    )
     counts: dict[int, int] = {}
     for each in items:
         counts[each.replay_id] = counts.get(each.replay_id, 0) + 1
@@ -332,7 +334,7 @@ def newer_letters(items: Sequence[Sent]) -> dict[tuple[str, str, int], DeadLette
     the event was replayed as well.
     """
     sent = {(each.event_id, each.group, each.generation): each.sent_at for each in items}
-    found = DeadLetter.objects.filter(event_id__in=[each.event_id for each in items], generation__gt=0)
+    found = DeadLetter.objects.filter(event_id__any_of=[each.event_id for each in items], generation__gt=0)
     known = {(each.event_id, each.group, each.generation): each for each in found}
     return {
         identity: each

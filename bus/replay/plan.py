@@ -64,7 +64,7 @@ class Choice:
     def letters(self) -> QuerySet[DeadLetter]:
         """Everything that fits, open or not."""
         found = self.filter.letters()
-        return found if self.ids is None else found.filter(pk__in=self.ids)
+        return found if self.ids is None else found.filter(pk__any_of=self.ids)
 
     def document(self) -> dict[str, Any]:
         """As it is written down."""
@@ -170,7 +170,8 @@ def _check_ids(choice: Choice) -> None:
     allowed = DeadLetter.objects.all()
     if choice.filter.topics is not None:
         allowed = allowed.filter(topic__in=choice.filter.topics)
-    known = set(allowed.filter(pk__in=choice.ids).values_list("pk", flat=True))
+    possible = [pk for pk in choice.ids if 0 < pk < 2**63]  # others are no ids to any database
+    known = set(allowed.filter(pk__any_of=possible).values_list("pk", flat=True))
     if missing := [pk for pk in choice.ids if pk not in known]:
         shown = ", ".join(map(str, missing[:5])) + (" …" if len(missing) > 5 else "")
         raise UnknownThingError(f"there is no dead letter {shown}")
@@ -180,7 +181,7 @@ def _chosen(choice: Choice) -> tuple[QuerySet[DeadLetter], list[Warn]]:
     letters = choice.letters()
     left_out: list[Warn] = []
     if choice.ids is not None:
-        other = DeadLetter.objects.filter(pk__in=choice.ids).exclude(status=LetterStatus.OPEN).count()
+        other = DeadLetter.objects.filter(pk__any_of=choice.ids).exclude(status=LetterStatus.OPEN).count()
         if other:
             left_out.append(Warn("left-out", other, f"{other} {_are(other)} left out: not open any more", "status"))
     letters = letters.filter(status=LetterStatus.OPEN)

@@ -46,7 +46,7 @@ class Item(NamedTuple):
 def with_letters(items: Iterable[tuple[int, int]]) -> list[Item]:
     """Items, given by their ids and those of their dead letters, in their order."""
     wanted = list(items)
-    columns = DeadLetter.objects.filter(pk__in=[letter_id for _, letter_id in wanted])
+    columns = DeadLetter.objects.filter(pk__any_of=[letter_id for _, letter_id in wanted])
     letters = {pk: Letter(*rest) for pk, *rest in columns.values_list("pk", *Letter._fields)}
     return [Item(pk, letter_id, letters.get(letter_id)) for pk, letter_id in wanted]
 
@@ -97,7 +97,7 @@ def outgoing(
     `keep` is called between two: reading from Kafka can take seconds.
     """
     ids = [item.letter_id for item in items]
-    rows = DeadLetterPayload.objects.filter(pk__in=ids).values_list("pk", "value", "key", "headers")
+    rows = DeadLetterPayload.objects.filter(pk__any_of=ids).values_list("pk", "value", "key", "headers")
     payloads = {pk: Payload(value, key, headers) for pk, value, key, headers in rows}
     is_edit = replay.kind == Replay.Kind.EDIT
     edits = ReplayEdit.objects.in_bulk([item.pk for item in items]) if is_edit else {}
