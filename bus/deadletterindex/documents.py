@@ -8,9 +8,10 @@ from datetime import datetime
 from typing import Any
 
 from bus import deadletters
+from bus.deadletterindex.rows import Place
 from bus.deadletterindex.times import iso, iso_or_none
 from bus.deadletterindex.trends import Trend
-from bus.models import DeadLetter, DeadLetterPosition, ErrorGroup, ErrorGroupPlace, LetterStatus
+from bus.models import DeadLetter, ErrorGroup, ErrorGroupPlace, LetterStatus
 
 _COUNTED = [status.value for status in LetterStatus if status != LetterStatus.SUPERSEDED]
 
@@ -44,14 +45,14 @@ def letter_document(letter: DeadLetter) -> dict[str, Any]:
 
 
 def letter_details(
-    letter: DeadLetter, positions: Iterable[DeadLetterPosition], newer: int | None, stack_trace: str | None
+    letter: DeadLetter, places: Iterable[Place], newer: int | None, stack_trace: str | None
 ) -> dict[str, Any]:
     """A dead letter as it is shown alone. `newer` is the id of what stands for it since it failed again."""
     document = letter_document(letter)
     document["error"]["stackTrace"] = stack_trace
     return {
         **document,
-        "positions": [{"topic": each.topic, "partition": each.partition, "offset": each.offset} for each in positions],
+        "positions": [each._asdict() for each in places],
         "previous": letter.previous_id,
         "failedAgainAs": newer,
         "replay": letter.replay_id,

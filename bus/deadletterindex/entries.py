@@ -8,8 +8,6 @@ from datetime import datetime
 from operator import attrgetter
 from typing import Final
 
-from django.db import IntegrityError, transaction
-
 from bus.deadletterindex.bulk import insert_rows, reserve_ids
 from bus.deadletterindex.counts import Counts, Spot
 from bus.deadletterindex.rows import Entry, Identity, LetterRow, PayloadRow, Place
@@ -33,6 +31,13 @@ class Known:
     place: Place
     spot: Spot
     previous: int | None
+    found_at: tuple[str, Place] | None = None
+    """Cluster and place of the row before this batch; None when it is new."""
+
+    @property
+    def at(self) -> tuple[str, Place]:
+        """Its cluster and place."""
+        return self.cluster, self.place
 
 
 class Entries:
@@ -43,6 +48,7 @@ class Entries:
         self._now = now
         self._counts = Counts()
         self._known: dict[Identity, Known] = {}
+        self._further: dict[tuple[str, Place], int] = {}
 
     def save(self) -> None:
         """Insert what is new, note further positions, link generations, count."""
@@ -59,7 +65,7 @@ class Entries:
         for entry in self._entries:
             if entry.is_handled_again and entry.identity in again:
                 self._reopen(self._known[entry.identity], entry)
-        self._insert_positions()
+        self._insert_further_places()
         self._link(new)
         self._counts.apply()
 
@@ -77,15 +83,20 @@ class Entries:
         rows = [(self._known[identity].pk, *entry.payload) for identity, entry in new.items()]
         insert_rows(DeadLetterPayload, names, rows, are_new=True)
 
-    def _insert_positions(self) -> None:
+    def _insert_further_places(self) -> None:
+        for entry in self._entries:
+            known = self._known[entry.identity]
+            if (at := (entry.letter.cluster, entry.place)) != known.at:
+                self._further[at] = known.pk
         names = ["dead_letter_id", "cluster", *Place._fields]
-        rows = [(self._known[each.identity].pk, each.letter.cluster, *each.place) for each in self._entries]
-        try:
-            with transaction.atomic():
-                insert_rows(DeadLetterPosition, names, rows, are_new=True)
-        except IntegrityError:
-            # Some were read before.
-            insert_rows(DeadLetterPosition, names, rows)
+        rows = [(pk, cluster, *place) for (cluster, place), pk in self._further.items()]
+        insert_rows(DeadLetterPosition, names, rows)
+
+    def _move(self, known: Known, entry: Entry, spot: Spot) -> None:
+        """The row is at the entry's place from now on; where it was is a further place of it."""
+        if known.cluster == entry.letter.cluster:
+            self._further[known.at] = known.pk
+        known.cluster, known.place, known.spot = entry.letter.cluster, entry.place, spot
 
     def _count(self, entry: Entry, spot: Spot) -> None:
         letter = entry.letter
@@ -114,7 +125,7 @@ class Entries:
         if known.spot != spot:
             self._counts.add(known.spot, status, -1)
             self._counts.add(spot, status)
-        known.cluster, known.place, known.spot = entry.letter.cluster, entry.place, spot
+        self._move(known, entry, spot)
 
     def _reopen(self, known: Known, entry: Entry) -> None:
         """Its group handled the event again, in a new epoch, and failed once more: that it was done with is no more so.
@@ -123,7 +134,8 @@ class Entries:
         older than that, which is read again when the index is made anew.
         """
         where = {"cluster": entry.letter.cluster, **entry.place._asdict()}
-        if DeadLetterPosition.objects.filter(**where).exists():
+        is_there = known.found_at == (entry.letter.cluster, entry.place)
+        if is_there or DeadLetterPosition.objects.filter(**where).exists():
             return
         names = ("status", "resolved_at", "discarded_at", "replayed_at")
         row = DeadLetter.objects.select_for_update().filter(pk=known.pk).values_list(*names).first()
@@ -152,7 +164,7 @@ class Entries:
         self._counts.seen(entry.kind, entry.letter.first_failed_at, entry.letter.last_failed_at)
         self._counts.add(known.spot, row[0], -1)
         self._counts.add(spot, LetterStatus.OPEN)
-        known.cluster, known.place, known.spot = entry.letter.cluster, entry.place, spot
+        self._move(known, entry, spot)
         if (previous := self._known.get(Identity(event_id, group, generation - 1))) is not None:
             self._supersede(previous)
 
@@ -181,7 +193,7 @@ class Entries:
 
 
 def _known(event_ids: Sequence[str]) -> dict[Identity, Known]:
-    rows = DeadLetter.objects.filter(event_id__in=event_ids).values_list(
+    rows = DeadLetter.objects.filter(event_id__any_of=event_ids).values_list(
         *Identity._fields,
         "pk",
         "cluster",
@@ -192,7 +204,7 @@ def _known(event_ids: Sequence[str]) -> dict[Identity, Known]:
         "previous_id",
     )
     return {
-        Identity(*row[:3]): Known(row[3], row[4], Place(*row[5:8]), Spot(*row[8:11]), row[11])
+        Identity(*row[:3]): Known(row[3], row[4], place := Place(*row[5:8]), Spot(*row[8:11]), row[11], (row[4], place))
         for row in rows.iterator(chunk_size=2000)
     }
 

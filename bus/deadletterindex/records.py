@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from bus import deadletters
-from bus.deadletterindex.rows import unpack_headers
+from bus.deadletterindex.rows import Place, unpack_headers
 from bus.errors import BusError
 from bus.kafka.consumer import headers_of
 from bus.kafka.reader import RecordReader
-from bus.models import DeadLetterPayload
+from bus.models import DeadLetter, DeadLetterPayload
 
 
 class PayloadGoneError(BusError):
@@ -18,6 +18,19 @@ class PayloadGoneError(BusError):
 
 class OriginGoneError(BusError):
     """The dead letter was too large to be written whole, and Kafka has deleted its original."""
+
+
+def positions_of(letter: DeadLetter, most: int | None = None) -> list[Place]:
+    """Where its record is in Kafka, in order; more than once when a worker died while writing it, or nowhere any more.
+
+    The first `most` of them.
+    """
+    names = ("topic", "partition", "offset")
+    further = letter.positions.order_by(*names).values_list(*names)[:most]
+    found = {Place(*each) for each in further}
+    if not letter.has_left_kafka:
+        found.add(Place(letter.dlq_topic, letter.dlq_partition, letter.dlq_offset))
+    return sorted(found)[:most]
 
 
 def record_of(letter_id: int) -> deadletters.DeadLetter:

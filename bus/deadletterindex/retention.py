@@ -21,19 +21,21 @@ NOWHERE: Final = ""
 
 
 def prune(cluster: str, firsts: Mapping[Partition, int]) -> int:
-    """Drop what Kafka has deleted: positions before the first offset, and rows without a position; returns how many."""
+    """Drop what Kafka has deleted: places before the first offset, and rows without another; returns how many."""
     dropped = 0
     for (topic, partition), first in firsts.items():
-        while first:
+        if not first:
+            continue
+        further = DeadLetterPosition.objects.filter(topic=topic, partition=partition, offset__lt=first)
+        further.filter(cluster=cluster).delete()
+        expired = DeadLetter.objects.filter(dlq_topic=topic, dlq_partition=partition, dlq_offset__lt=first)
+        expired = expired.filter(cluster=cluster, has_left_kafka=False).exclude(status=LetterStatus.REPLAYING)
+        while True:
             with transaction.atomic():
-                expired = DeadLetterPosition.objects.filter(
-                    cluster=cluster, topic=topic, partition=partition, offset__lt=first
-                ).exclude(dead_letter__status=LetterStatus.REPLAYING)
-                places = dict(expired.order_by("offset").values_list("pk", "dead_letter_id")[:BATCH])
-                if not places:
+                ids = list(expired.order_by("dlq_offset").values_list("pk", flat=True)[:BATCH])
+                if not ids:
                     break
-                DeadLetterPosition.objects.filter(pk__in=places).delete()
-                dropped += _leave(sorted(set(places.values())))
+                dropped += _leave(ids)
     return dropped
 
 
@@ -72,15 +74,15 @@ def purge(older_than: timedelta, now: datetime) -> int:
             ids = list(due.select_for_update().order_by("pk").values_list("pk", flat=True)[:BATCH])
             if not ids:
                 return purged
-            DeadLetterPayload.objects.filter(pk__in=ids).delete()
+            DeadLetterPayload.objects.filter(pk__any_of=ids).delete()
             # The row stays while Kafka has the record: reading it again must not bring it back.
-            DeadLetter.objects.filter(pk__in=ids).update(purged_at=now)
+            DeadLetter.objects.filter(pk__any_of=ids).update(purged_at=now)
             purged += len(ids)
 
 
 def _leave(ids: Sequence[int]) -> int:
-    """Delete those of the rows that have no position left, or mark them when they are kept."""
-    lost = DeadLetter.objects.filter(pk__in=ids, positions=None)
+    """Delete those of the rows that have no further place, or mark them when they are kept; others are there now."""
+    lost = DeadLetter.objects.filter(pk__any_of=ids, positions=None)
     lost.filter(kept=True).update(has_left_kafka=True)
     rows = lost.filter(kept=False).select_for_update(of=("self",))
     gone = list(rows.values_list("pk", "fingerprint", "topic", "group", "status", "replayed_times", "generation"))
@@ -89,7 +91,7 @@ def _leave(ids: Sequence[int]) -> int:
         counts.add(Spot(fingerprint, topic, group), status, -1)
         counts.add_to(fingerprint, "replayed", -int(replayed_times > 0))
         counts.add_to(fingerprint, "came_back", -int(generation > 0))
-    DeadLetter.objects.filter(pk__in=[row[0] for row in gone]).delete()
+    DeadLetter.objects.filter(pk__any_of=[row[0] for row in gone]).delete()
     counts.apply()
     forget_empty_groups(_distinct(row[1] for row in gone))
     _repoint(ids)
@@ -97,12 +99,15 @@ def _leave(ids: Sequence[int]) -> int:
 
 
 def _repoint(ids: Sequence[int]) -> None:
-    """Rows whose first place is gone, but that were written twice, are at their next one."""
-    for letter in DeadLetter.objects.filter(pk__in=ids, has_left_kafka=False).prefetch_related("positions"):
-        places = sorted((each.topic, each.partition, each.offset, each.cluster) for each in letter.positions.all())
-        if places:
-            letter.dlq_topic, letter.dlq_partition, letter.dlq_offset, letter.cluster = places[0]
-            letter.save(update_fields=["dlq_topic", "dlq_partition", "dlq_offset", "cluster"])
+    """Rows whose place is gone, but that were written twice, are at their next one."""
+    moved: set[int] = set()
+    for place in DeadLetterPosition.objects.filter(dead_letter__in=ids).order_by("topic", "partition", "offset"):
+        if place.dead_letter_id not in moved:
+            moved.add(place.dead_letter_id)
+            DeadLetter.objects.filter(pk=place.dead_letter_id).update(
+                dlq_topic=place.topic, dlq_partition=place.partition, dlq_offset=place.offset, cluster=place.cluster
+            )
+            place.delete()
 
 
 def _distinct(names: Iterable[str]) -> list[str]:

@@ -33,6 +33,9 @@ class Place(NamedTuple):
     partition: int
     offset: int
 
+    def __str__(self) -> str:
+        return f"{self.topic}[{self.partition}]@{self.offset}"
+
 
 class Identity(NamedTuple):
     """What makes a dead letter one, however often it was written."""
@@ -130,7 +133,7 @@ def entry_of(record: Record, cluster: str, now: datetime) -> Entry:
         indexed_at=now,
     )
     payload = PayloadRow(record.value(), record.key(), pack_headers(headers))
-    return Entry(identity, place, letter, payload, kind, any(name == deadletters.EPOCH for name, _ in headers))
+    return Entry(identity, place, letter, payload, kind, deadletters.EPOCH in dict(headers))
 
 
 def storable(text: str | None, limit: int) -> str:

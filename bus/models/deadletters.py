@@ -152,6 +152,7 @@ class DeadLetter(models.Model):
             models.Index(fields=["reason", "last_failed_at", "id"], name="bus_letter_reason"),
             models.Index(fields=["key", "last_failed_at", "id"], name="bus_letter_key"),
             models.Index(fields=["correlation_id", "last_failed_at", "id"], name="bus_letter_correlation"),
+            models.Index(fields=["dlq_topic", "dlq_partition", "dlq_offset"], name="bus_letter_place"),
             models.Index(fields=["previous"], condition=models.Q(previous__isnull=False), name="bus_letter_previous"),
         ]
 
@@ -160,7 +161,10 @@ class DeadLetter(models.Model):
 
 
 class DeadLetterPosition(models.Model):
-    """A place in a `.dlq` topic where a dead letter is. A worker that dies can have written one twice."""
+    """A further place in a `.dlq` topic where a dead letter is: a worker that dies can have written one twice.
+
+    The first place is in the dead letter itself; nearly all have no other.
+    """
 
     dead_letter = models.ForeignKey(DeadLetter, on_delete=models.CASCADE, related_name="positions")
     cluster = models.CharField(max_length=64)

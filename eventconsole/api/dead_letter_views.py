@@ -15,7 +15,7 @@ from bus.deadletterindex.changes import Act
 from bus.deadletterindex.documents import group_document, letter_details, letter_document
 from bus.deadletterindex.index import progress_of
 from bus.deadletterindex.pages import GroupFilter, LetterFilter, group_page, letter_page
-from bus.deadletterindex.records import PayloadGoneError, record_of
+from bus.deadletterindex.records import PayloadGoneError, positions_of, record_of
 from bus.deadletterindex.summaries import places_of
 from bus.deadletterindex.times import iso_or_none
 from bus.deadletterindex.trends import Span, trends
@@ -73,8 +73,7 @@ def show_letter(letter_id: int, caller: Caller) -> dict[str, Any]:
         stack_trace = record_of(letter.pk).stack_trace
     except PayloadGoneError:
         stack_trace = None
-    positions = letter.positions.order_by("topic", "partition", "offset")
-    return letter_details(letter, positions, newer, stack_trace)
+    return letter_details(letter, positions_of(letter), newer, stack_trace)
 
 
 def keep_letter(letter_id: int, keep: bool, caller: Caller, at: datetime) -> dict[str, Any]:

@@ -6,9 +6,11 @@ from dataclasses import replace
 
 import pytest
 
+from bus.deadletterindex import retention
 from bus.deadletterindex.fingerprint import kind_of
+from bus.deadletterindex.records import positions_of
 from bus.models import DeadLetter, DeadLetterPayload, DeadLetterPosition, ErrorGroup, ErrorGroupPlace
-from tests.indexed import index, letter, record
+from tests.indexed import CLUSTER, index, letter, record
 
 pytestmark = pytest.mark.django_db
 
@@ -21,7 +23,7 @@ def test_a_place_that_another_dead_letter_has_keeps_no_new_one_out() -> None:
 
     assert {each.event_id for each in DeadLetter.objects.all()} == {f"event-{number}" for number in (0, 1, 7, 8)}
     assert DeadLetterPayload.objects.count() == 4
-    assert sorted(DeadLetterPosition.objects.values_list("offset", flat=True)) == [0, 1, 8]
+    assert [places(number) for number in (0, 1, 7, 8)] == [[0], [1], [0], [8]]
 
 
 def test_a_record_that_is_read_twice_in_one_batch_counts_once() -> None:
@@ -29,8 +31,37 @@ def test_a_record_that_is_read_twice_in_one_batch_counts_once() -> None:
 
     assert DeadLetter.objects.count() == 2
     assert letter(0).dlq_offset == 0
-    assert sorted(DeadLetterPosition.objects.values_list("offset", flat=True)) == [0, 1, 9]
+    assert [places(number) for number in (0, 1)] == [[0, 9], [1]]
+    assert list(DeadLetterPosition.objects.values_list("offset", flat=True)) == [9]
     assert ErrorGroup.objects.get().open == 2
+
+
+def test_a_record_at_an_earlier_place_that_comes_later_leaves_the_later_one_known() -> None:
+    index([replace(record(0), its_offset=9), record(1)])
+    index([replace(record(0), its_offset=5)])
+    index([replace(record(0), its_offset=12), replace(record(0), its_offset=9)])
+
+    assert letter(0).dlq_offset == 5
+    assert [places(number) for number in (0, 1)] == [[5, 9, 12], [1]]
+    assert ErrorGroup.objects.get().open == 2
+
+
+def test_when_places_leave_kafka_a_dead_letter_stays_as_long_as_it_has_one() -> None:
+    index([record(0), replace(record(0), its_offset=9), replace(record(0), its_offset=5), record(1), record(20)])
+    partition = ("order.created.dlq", 0)
+
+    assert retention.prune(CLUSTER, {partition: 6}) == 1
+    assert (letter(0).dlq_offset, places(0)) == (9, [9])
+    assert retention.prune("another", {partition: 100}) == 0
+    assert retention.prune(CLUSTER, {partition: 10}) == 1
+    assert {each.event_id for each in DeadLetter.objects.all()} == {"event-20"}
+    assert DeadLetterPosition.objects.count() == 0
+    assert ErrorGroup.objects.get().open == 1
+
+
+def places(number: int) -> list[int]:
+    """The offsets of a dead letter."""
+    return [place.offset for place in positions_of(letter(number))]
 
 
 def test_generations_of_one_batch_stand_for_each_other_and_count_where_they_are() -> None:

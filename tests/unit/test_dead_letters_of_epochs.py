@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+from django.db import transaction
 
 from bus.deadletterindex import changes
 from bus.deadletterindex.changes import Act
@@ -73,7 +74,8 @@ def test_what_failed_before_it_was_done_with_stays_so_when_the_index_is_made_ane
         changes.discard([pk], Act("ada", "dead-letters.discard"), now)
     else:
         DeadLetter.objects.update(status=LetterStatus.REPLAYING, replayed_at=now)
-        changes.resolve([pk], now)
+        with transaction.atomic():
+            changes.resolve([pk], now)
     begin_anew()
 
     index([again(0, 7)])

@@ -11,7 +11,7 @@ from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.shortcuts import render
 
 from bus import audit, catalog, conf, deadletters
-from bus.deadletterindex.records import OriginGoneError, PayloadGoneError, record_of, whole_record_of
+from bus.deadletterindex.records import OriginGoneError, PayloadGoneError, positions_of, record_of, whole_record_of
 from bus.deadletterindex.summaries import letters_of_event
 from bus.errors import UnavailableError
 from bus.models import DeadLetter, ErrorGroup, LetterStatus, Replay, ReplayItem
@@ -73,7 +73,7 @@ def context_of(found: DeadLetter, at: datetime) -> dict[str, Any]:
         "payload": payload_of(record) if record else None,
         "edit": edit_of(record) if record else None,
         "stack": lines_of(record.stack_trace if record else None),
-        "positions": list(found.positions.order_by("topic", "partition", "offset")[:20]),
+        "positions": positions_of(found, 20),
         "has_model": (topic := catalog.topic(found.topic)) is not None and topic.model is not None,
     }
 
