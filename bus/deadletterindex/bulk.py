@@ -35,9 +35,10 @@ def insert_rows(model: type[Model], names: Sequence[str], rows: Sequence[Row], *
     with connection.cursor() as cursor:
         if connection.vendor == "postgresql" and are_new:
             client: Any = cursor.cursor
-            into = f"COPY {quote(model._meta.db_table)} ({columns}) FROM STDIN"
+            into = f"COPY {quote(model._meta.db_table)} ({columns}) FROM STDIN (FORMAT BINARY)"
             # Past Django's cursor, so its errors would come as psycopg's own.
             with connection.wrap_database_errors, client.copy(into) as copy:
+                copy.set_types([str(field.db_type(connection)).partition("(")[0] for field in fields])
                 for row in rows:
                     copy.write_row((*row, *ends))
         elif connection.vendor == "postgresql":

@@ -10,17 +10,18 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Final, Protocol
 
-from django.db import transaction
+from django.db import connection, transaction
 
 from bus import catalog
 from bus.deadletterindex import retention, statistics
 from bus.deadletterindex.bulk import advance_rows
 from bus.deadletterindex.entries import Entries
-from bus.deadletterindex.rows import entry_of
+from bus.deadletterindex.rows import Entry, entry_of
 from bus.errors import BusError
 from bus.kafka.admin import ClusterInfo
 from bus.kafka.consumer import Partition, Record
@@ -28,7 +29,7 @@ from bus.models import DeadLetter, DeadLetterPosition, IndexPosition
 
 log = logging.getLogger("bus.deadletterindex")
 
-BATCH: Final = 2000
+BATCH: Final = 5000
 """Records of one transaction at most: the more, the fewer changes of the counts of their groups."""
 _UNNAMED: Final = "unnamed"  # a cluster that says no id; empty means "not found again yet"
 LOOK_SECONDS: Final = 5.0
@@ -70,6 +71,15 @@ class Progress:
         return self.behind == 0 and self.seen_at is not None
 
 
+@dataclass(frozen=True, slots=True)
+class _Batch:
+    """What was read and is to be saved; `after` is where each partition goes on behind it."""
+
+    entries: Sequence[Entry]
+    after: Mapping[Partition, int]
+    read_at: datetime
+
+
 class Index:
     """Reads on with every `step`. Used by one thread; several processes do each other no harm."""
 
@@ -80,13 +90,19 @@ class Index:
         *,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
         clock: Callable[[], float] = time.monotonic,
+        reads_ahead: bool | None = None,
     ) -> None:
+        """`reads_ahead`: the next batch is read while one is saved; None: unless the database is SQLite, which works in
+        this process and would only wait for the other thread.
+        """
+        self._reads_ahead = connection.vendor != "sqlite" if reads_ahead is None else reads_ahead
         self._source = source
         self._cluster = cluster
         self._now = now
         self._clock = clock
         self._cluster_id = ""
         self._places: dict[Partition, int] = {}
+        self._ahead: _Batch | None = None
         self._ends: dict[Partition, int] = {}
         self._firsts: dict[Partition, int] = {}
         self._looked_at: float | None = None
@@ -105,17 +121,17 @@ class Index:
             self.look()
         if not self._places:
             return 0
-        records = self._source.read(BATCH, timeout)
-        if not records:
-            return 0
         try:
-            self._save(records)
+            batch = self._ahead or self._read(timeout)
+            self._ahead = None
+            if batch.entries:
+                self._save_and_read_on(batch)
         except BaseException:
             # What was read and not saved must be read again.
             self._looked_at = None
-            self._places = {}
+            self._places, self._ahead = {}, None
             raise
-        return len(records)
+        return len(batch.entries)
 
     def catch_up(self, progress: Callable[[Progress], None] | None = None) -> None:
         """Step until everything is read that there is at the beginning or when it looks again."""
@@ -140,6 +156,7 @@ class Index:
         places = self._reconcile(cluster_id, offsets)
         if cluster_id != self._cluster_id or places.keys() != self._places.keys() or self._moved(places):
             self._source.assign(places)
+            self._ahead = None
         self._cluster_id, self._places = cluster_id, places
         self._ends = {partition: end for partition, (_, end) in offsets.items()}
         self._looked_at = self._clock()
@@ -215,20 +232,34 @@ class Index:
                 IndexPosition.objects.filter(pk=pk).delete()
                 self._has_strays = True
 
-    def _save(self, records: Sequence[Record]) -> None:
-        now = self._now()
-        entries = [entry_of(record, self._cluster_id, now) for record in records]
+    def _read(self, timeout: float) -> _Batch:
+        records, now = self._source.read(BATCH, timeout), self._now()
         after: dict[Partition, int] = {}
         for record in records:
             partition = (record.topic(), record.partition())
             after[partition] = max(record.offset() + 1, after.get(partition, 0))
+        return _Batch([entry_of(record, self._cluster_id, now) for record in records], after, now)
+
+    def _save_and_read_on(self, batch: _Batch) -> None:
+        """Save a batch; when there is more, the next one is read and taken apart while the database is at work."""
+        places = {**self._places, **batch.after}
+        has_more = any(end > places.get(partition, 0) for partition, end in self._ends.items())
+        if not has_more or not self._reads_ahead:
+            self._save(batch)
+            return
+        with ThreadPoolExecutor(1) as reading:
+            ahead = reading.submit(self._read, 0.0)
+            self._save(batch)
+        self._ahead = ahead.result()
+
+    def _save(self, batch: _Batch) -> None:
+        moves = [(self._cluster_id, *each, self._places[each], offset) for each, offset in sorted(batch.after.items())]
         with transaction.atomic():
-            moves = [(self._cluster_id, *each, self._places[each], offset) for each, offset in sorted(after.items())]
             if advance_rows(IndexPosition, ["cluster", "topic", "partition"], "next_offset", moves) < len(moves):
                 raise PositionTakenError("a .dlq partition was read on by another process")
-            Entries(entries, now).save()
-        self._places.update(after)
-        self._saved += len(records)
+            Entries(batch.entries, batch.read_at).save()
+        self._places.update(batch.after)
+        self._saved += len(batch.entries)
 
 
 def begin_anew() -> None:
