@@ -56,6 +56,9 @@ class Replay(models.Model):
     lease_owner = models.CharField(max_length=200, blank=True)
     lease_number = models.PositiveBigIntegerField(default=0)
     lease_expires_at = models.DateTimeField(null=True, blank=True)
+    taken_to = models.PositiveIntegerField(
+        default=0, help_text="Waiting items up to this sequence are taken: on their way, or about to be."
+    )
     batch_ends = models.JSONField(
         default=dict, help_text="Where topics ended before the batch that is taken: topic, then partition to offset."
     )
@@ -63,6 +66,7 @@ class Replay(models.Model):
     class Meta:
         indexes = [
             models.Index(fields=["state", "id"], name="bus_replay_state"),
+            models.Index(fields=["id"], condition=models.Q(taken_to__gt=0), name="bus_replay_taken"),
         ]
 
     def __str__(self) -> str:
@@ -74,7 +78,6 @@ class ReplayItem(models.Model):
 
     class State(models.TextChoices):
         WAITING = "waiting"
-        TAKEN = "taken"
         SENT = "sent"
         HANDLED = "handled"
         FAILED_AGAIN = "failed again"
@@ -100,9 +103,7 @@ class ReplayItem(models.Model):
         indexes = [
             models.Index(fields=["replay", "state", "sequence"], name="bus_replay_item_state"),
             # Those whose outcome isn't known yet: few, whatever has been replayed in the past.
-            models.Index(
-                fields=["state", "id"], condition=models.Q(state__in=["taken", "sent"]), name="bus_replay_item_open"
-            ),
+            models.Index(fields=["id"], condition=models.Q(state="sent"), name="bus_replay_item_open"),
         ]
 
     def __str__(self) -> str:

@@ -1,4 +1,7 @@
-"""One batch: taken by one conditional update, sent, and settled by another."""
+"""One batch: taken by one conditional update, sent, and settled by another.
+
+The items of a replay go in their order, so what is taken is a range of them: those that wait, up to `taken_to`.
+"""
 
 from __future__ import annotations
 
@@ -17,6 +20,7 @@ from bus.replay.lease import Ends, Holding
 from bus.replay.records import Item, Outgoing, with_letters
 
 State = ReplayItem.State
+_NOTHING_TAKEN: Final[dict[str, Any]] = {"batch_ends": {}, "taken_to": 0}
 MAX_BATCH_BYTES: Final = 16 * 1024 * 1024
 
 
@@ -37,14 +41,13 @@ def take(
     The offsets at which the topics ended are stored by the same transaction: whoever goes on after a crash reads back
     from there. Items whose dead letter was replayed or discarded by somebody else meanwhile are skipped.
     """
+    if not items:
+        return []
+    taken_to = items[-1].sequence
     with transaction.atomic():
-        if not holding.write(clock, now, Q(state=Replay.State.RUNNING), batch_ends=_document(ends)):
+        # Whoever else changes waiting items changes the replay before: it isn't running then, or waits for this one.
+        if not holding.write(clock, now, Q(state=Replay.State.RUNNING), batch_ends=_document(ends), taken_to=taken_to):
             return None
-        these = ReplayItem.objects.filter(pk__any_of=[item.pk for item in items])
-        # Whoever else changes waiting items has changed the replay before, and waits for this transaction.
-        if these.filter(state=State.WAITING).update(state=State.TAKEN) < len(items):
-            present = set(these.filter(state=State.TAKEN).values_list("pk", flat=True))
-            items = [item for item in items if item.pk in present]
         ids = [item.letter_id for item in items]
         mine = set(changes.begin_replay(ids, replay, replay.created_by, now))
         if len(mine) < len(items):
@@ -54,6 +57,8 @@ def take(
             others = [item for item in items if item.letter_id not in mine]
             _skip([(item.pk, _why_not(item)) for item in others], replay.pk, now)
             items = [item for item in items if item.letter_id in mine]
+        if not items:
+            holding.write(clock, now, **_NOTHING_TAKEN)
     return list(items)
 
 
@@ -63,7 +68,7 @@ def settle(results: Results, taken: int, holding: Holding, clock: Any, now: date
     Raises LeaseLostError when another process has the replay: it reads back for itself what arrived.
     """
     is_whole = len(results.sent) + len(results.refused) == taken
-    fields: dict[str, Any] = {"batch_ends": {}} if is_whole else {}
+    fields = _NOTHING_TAKEN if is_whole else {}
     with transaction.atomic():
         holding.write(clock, now, sent=F("sent") + len(results.sent), speed=speed, **fields)
         if results.sent:
@@ -83,7 +88,7 @@ def _mark_sent(sent: Sequence[tuple[Outgoing, int, int]], now: datetime) -> None
             f"UPDATE bus_replayitem SET state = %s, sent_at = %s, {column('partition')} = arrived.column2, "
             f"{column('offset')} = arrived.column3 FROM (VALUES {rows}) AS arrived "
             "WHERE bus_replayitem.id = arrived.column1 AND bus_replayitem.state = %s",
-            [State.SENT.value, at, State.TAKEN.value],
+            [State.SENT.value, at, State.WAITING.value],
         )
 
 
@@ -93,13 +98,13 @@ def next_items(replay: Replay, count: int, unknown_size: int) -> tuple[list[Item
     `unknown_size` is the size in bytes of those whose value is only at its origin.
     """
     waiting = ReplayItem.objects.filter(replay=replay, state=State.WAITING).order_by("sequence")
-    items = with_letters(waiting.values_list("pk", "dead_letter_id")[:count])
+    items = with_letters(waiting.values_list("pk", "sequence", "dead_letter_id")[:count])
     topics: set[str] = set()
     size = 0
-    for index, (_, _, letter) in enumerate(items):
+    for index, item in enumerate(items):
         if size > MAX_BATCH_BYTES:
             return items[:index], sorted(topics)
-        if letter is not None:
+        if (letter := item.letter) is not None:
             topics.add(catalog.replay_topic(letter.group) if letter.group else letter.topic)
             size += letter.size or unknown_size
     return items, sorted(topics)
@@ -107,8 +112,11 @@ def next_items(replay: Replay, count: int, unknown_size: int) -> tuple[list[Item
 
 def taken_items(replay: Replay) -> list[Item]:
     """The items of a batch that somebody took and didn't settle."""
-    taken = ReplayItem.objects.filter(replay=replay, state=State.TAKEN).order_by("sequence")
-    return with_letters(taken.values_list("pk", "dead_letter_id"))
+    if not replay.taken_to:
+        return []
+    waiting = ReplayItem.objects.filter(replay=replay, state=State.WAITING)
+    taken = waiting.filter(sequence__lte=replay.taken_to).order_by("sequence")
+    return with_letters(taken.values_list("pk", "sequence", "dead_letter_id"))
 
 
 def ends_of(replay: Replay) -> Ends:
@@ -128,7 +136,7 @@ def _skip(items: Iterable[tuple[int, str]], replay_id: int, now: datetime) -> No
     for pk, why in items:
         by_reason.setdefault(why, []).append(pk)
     for why, ids in by_reason.items():
-        skipped = ReplayItem.objects.filter(pk__any_of=ids, state__in=[State.WAITING, State.TAKEN]).update(
+        skipped = ReplayItem.objects.filter(pk__any_of=ids, state=State.WAITING).update(
             state=State.SKIPPED, note=why, finished_at=now
         )
         Replay.objects.filter(pk=replay_id).update(skipped=F("skipped") + skipped)

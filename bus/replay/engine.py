@@ -72,9 +72,7 @@ class Engine:
         deadline = self._clock() + seconds
         while True:
             self.sender.serve(replay_id)
-            waiting = ReplayItem.objects.filter(
-                replay=replay_id, state__in=[ReplayItem.State.WAITING, ReplayItem.State.TAKEN]
-            )
+            waiting = ReplayItem.objects.filter(replay=replay_id, state=ReplayItem.State.WAITING)
             if not waiting.exists():
                 return True
             if self._clock() >= deadline or self.sender.rests(replay_id):

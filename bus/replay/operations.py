@@ -218,7 +218,9 @@ def _simply(replay_id: int, verb: Verb, who: str, now: datetime, **fields: Any) 
 
 
 def _skip_waiting(replay_id: int, why: str, now: datetime) -> int:
-    waiting = ReplayItem.objects.filter(replay_id=replay_id, state=ReplayItem.State.WAITING)
+    # The caller has changed the replay: nobody takes more of it meanwhile.
+    taken_to = Replay.objects.values_list("taken_to", flat=True).get(pk=replay_id)
+    waiting = ReplayItem.objects.filter(replay_id=replay_id, state=ReplayItem.State.WAITING, sequence__gt=taken_to)
     skipped = waiting.update(state=ReplayItem.State.SKIPPED, note=why, finished_at=now)
     Replay.objects.filter(pk=replay_id).update(skipped=F("skipped") + skipped)
     return skipped

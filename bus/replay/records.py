@@ -39,16 +39,17 @@ class Item(NamedTuple):
     """What is needed of `bus.models.ReplayItem`, with its dead letter, None when that has left the index."""
 
     pk: int
+    sequence: int
     letter_id: int
     letter: Letter | None
 
 
-def with_letters(items: Iterable[tuple[int, int]]) -> list[Item]:
-    """Items, given by their ids and those of their dead letters, in their order."""
+def with_letters(items: Iterable[tuple[int, int, int]]) -> list[Item]:
+    """Items, given by their ids, sequences and the ids of their dead letters, in their order."""
     wanted = list(items)
-    columns = DeadLetter.objects.filter(pk__any_of=[letter_id for _, letter_id in wanted])
+    columns = DeadLetter.objects.filter(pk__any_of=[letter_id for _, _, letter_id in wanted])
     letters = {pk: Letter(*rest) for pk, *rest in columns.values_list("pk", *Letter._fields)}
-    return [Item(pk, letter_id, letters.get(letter_id)) for pk, letter_id in wanted]
+    return [Item(*each, letters.get(each[2])) for each in wanted]
 
 
 class Payload(NamedTuple):
@@ -102,7 +103,7 @@ def outgoing(
     is_edit = replay.kind == Replay.Kind.EDIT
     edits = ReplayEdit.objects.in_bulk([item.pk for item in items]) if is_edit else {}
     found: list[Outgoing] = []
-    for pk, letter_id, letter in items:
+    for pk, _, letter_id, letter in items:
         keep()
         if letter is None:
             found.append(Outgoing(pk, letter_id, None, "the dead letter is gone"))

@@ -19,7 +19,7 @@ from django.db.models import F, Q
 from bus import conf
 from bus.errors import BrokerUnavailableError, PublishError, PublishRefusedError
 from bus.kafka.producer import Delivered, OnDelivery
-from bus.models import Replay, ReplayItem
+from bus.models import Replay
 from bus.replay import batch, lease, states
 from bus.replay.arrivals import Arrivals
 from bus.replay.batch import Results
@@ -131,10 +131,9 @@ class Sender:
         self._producer = self._arrivals = None
 
     def _wanting(self) -> list[int]:
-        taken = ReplayItem.objects.filter(state=ReplayItem.State.TAKEN).values("replay")
         is_due = Q(send_at=None) | Q(send_at__lte=self._now())
         has_more = Q(is_due, state=Replay.State.RUNNING, total__gt=F("sent") + F("skipped"))
-        return list(Replay.objects.filter(has_more | Q(pk__in=taken)).order_by("pk").values_list("pk", flat=True))
+        return list(Replay.objects.filter(has_more | Q(taken_to__gt=0)).order_by("pk").values_list("pk", flat=True))
 
     def _serve(self, replay_id: int) -> int:
         replay = Replay.objects.filter(pk=replay_id).first()

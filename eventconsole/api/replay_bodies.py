@@ -12,7 +12,7 @@ from eventconsole.api.dead_letter_bodies import LetterFilters
 
 State = Literal["planned", "running", "paused", "waiting for canary", "stopped by canary", "cancelled", "completed"]
 
-ItemState = Literal["waiting", "taken", "sent", "handled", "failed again", "skipped"]
+ItemState = Literal["waiting", "sent", "handled", "failed again", "skipped"]
 
 
 class EditRequest(Body):

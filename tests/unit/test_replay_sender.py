@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
@@ -124,10 +125,12 @@ def running(count: int, **how: Any) -> Replay:
 
 
 def states() -> dict[str, int]:
-    found: dict[str, int] = {}
-    for state in ReplayItem.objects.values_list("state", flat=True):
-        found[state] = found.get(state, 0) + 1
-    return found
+    """Items by state; those that wait and are taken as such."""
+    found: Counter[str] = Counter()
+    for item in ReplayItem.objects.select_related("replay"):
+        is_taken = item.state == ReplayItem.State.WAITING and item.sequence <= item.replay.taken_to
+        found["taken" if is_taken else item.state] += 1
+    return dict(found)
 
 
 def test_a_slow_rate_holds_longer_than_a_lease(kafka: Kafka, time: Time) -> None:
@@ -279,3 +282,30 @@ def test_batches_grow_while_they_are_quick_and_shrink_when_they_take_long() -> N
     for _ in range(9):
         holding.learn(holding.most, 10.0)
     assert holding.most == 250
+
+
+def test_cancelling_leaves_what_is_on_its_way(kafka: Kafka, time: Time) -> None:
+    replay = running(4, canary=2)
+    kafka.answer = [None, PublishUnknownError("", "no answer")]
+    its_sender = sender(kafka, time)
+    its_sender.step()
+    assert states() == {"sent": 1, "taken": 1, "waiting": 2}
+
+    operations.cancel(replay.pk, "ann", NOW)
+
+    assert states() == {"sent": 1, "taken": 1, "skipped": 2}
+    time.seconds += 3
+    its_sender.step()
+    assert states() == {"sent": 2, "skipped": 2}
+    replay.refresh_from_db()
+    assert (replay.taken_to, replay.batch_ends) == (0, {})
+
+
+def test_a_batch_that_others_have_taken_leaves_nothing_behind(kafka: Kafka, time: Time) -> None:
+    replay = running(2)
+    DeadLetter.objects.update(status=LetterStatus.DISCARDED, discarded_by="bob")
+    its_sender = sender(kafka, time)
+    assert its_sender.step() == 0
+    replay.refresh_from_db()
+    assert (replay.skipped, replay.taken_to, replay.batch_ends) == (2, 0, {})
+    assert kafka.sent() == []

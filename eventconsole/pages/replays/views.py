@@ -24,7 +24,7 @@ from eventconsole.pages.replays import operation as operations
 from eventconsole.pages.replays.operation import Operation, operation_of, operations_of
 
 #: What rows of an operation can be asked for, in the order in which they happen.
-ITEM_STATES: Final = tuple(state.value for state in ReplayItem.State if state != ReplayItem.State.TAKEN)
+ITEM_STATES: Final = tuple(state.value for state in ReplayItem.State)
 _LARGEST: Final = 2**63 - 1
 
 
