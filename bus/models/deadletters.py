@@ -115,7 +115,8 @@ class DeadLetter(models.Model):
     previous = models.ForeignKey(
         "self", on_delete=models.SET_NULL, null=True, blank=True, related_name="next", db_index=False
     )
-    # Without an index, which each replayed one would cost: a replay knows its dead letters by its items.
+    # Without an index and a constraint, which each replayed one would cost: a replay knows its dead letters by its items,
+    # and isn't deleted.
     replay = models.ForeignKey(
         "bus.Replay",
         on_delete=models.SET_NULL,
@@ -123,6 +124,7 @@ class DeadLetter(models.Model):
         blank=True,
         related_name="+",
         db_index=False,
+        db_constraint=False,
         help_text="The newest.",
     )
     replayed_at = models.DateTimeField(null=True, blank=True)

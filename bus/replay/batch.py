@@ -48,6 +48,11 @@ def take(
         # Whoever else changes waiting items changes the replay before: it isn't running then, or waits for this one.
         if not holding.write(clock, now, Q(state=Replay.State.RUNNING), batch_ends=_document(ends), taken_to=taken_to):
             return None
+        waiting = ReplayItem.objects.filter(replay=replay, state=State.WAITING, sequence__lte=taken_to)
+        if waiting.count() < len(items):
+            # They were read before: another process had the replay in the meantime.
+            present = set(waiting.values_list("pk", flat=True))
+            items = [item for item in items if item.pk in present]
         ids = [item.letter_id for item in items]
         mine = set(changes.begin_replay(ids, replay, replay.created_by, now))
         if len(mine) < len(items):
@@ -92,12 +97,12 @@ def _mark_sent(sent: Sequence[tuple[Outgoing, int, int]], now: datetime) -> None
         )
 
 
-def next_items(replay: Replay, count: int, unknown_size: int) -> tuple[list[Item], list[str]]:
+def next_items(replay: Replay, count: int, unknown_size: int, after: int = 0) -> tuple[list[Item], list[str]]:
     """The items that are to be sent next, no more than fit into memory, and the topics they go to.
 
-    `unknown_size` is the size in bytes of those whose value is only at its origin.
+    `after` is the sequence of the last one before them, `unknown_size` the bytes of a value that is only at its origin.
     """
-    waiting = ReplayItem.objects.filter(replay=replay, state=State.WAITING).order_by("sequence")
+    waiting = ReplayItem.objects.filter(replay=replay, state=State.WAITING, sequence__gt=after).order_by("sequence")
     items = with_letters(waiting.values_list("pk", "sequence", "dead_letter_id")[:count])
     topics: set[str] = set()
     size = 0

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Final, NamedTuple, Protocol
 
@@ -90,32 +90,36 @@ def mark_of(topic: str, headers: HeaderSequence | None) -> Mark:
     return Mark(topic, found.get(EVENT_ID), found.get(deadletters.GENERATION), found.get(REPLAY_OF))
 
 
-def outgoing(
-    replay: Replay, items: Sequence[Item], places: Places, keep: Callable[[], None] = lambda: None
-) -> list[Outgoing]:
-    """The records of these items, in their order. Raises BrokerUnavailableError when a part has to be read from Kafka.
+@dataclass(frozen=True, slots=True)
+class Materials:
+    """What the database has of the items of a replay: what their records are made of."""
 
-    `keep` is called between two: reading from Kafka can take seconds.
-    """
-    ids = [item.letter_id for item in items]
-    rows = DeadLetterPayload.objects.filter(pk__any_of=ids).values_list("pk", "value", "key", "headers")
-    payloads = {pk: Payload(value, key, headers) for pk, value, key, headers in rows}
-    is_edit = replay.kind == Replay.Kind.EDIT
-    edits = ReplayEdit.objects.in_bulk([item.pk for item in items]) if is_edit else {}
-    found: list[Outgoing] = []
-    for pk, _, letter_id, letter in items:
-        keep()
+    replay: Replay
+    payloads: Mapping[int, Payload]
+    """By the ids of dead letters."""
+    edits: Mapping[int, ReplayEdit]
+    """By the ids of items."""
+
+    @staticmethod
+    def of(replay: Replay, items: Sequence[Item]) -> Materials:
+        """Those of these items."""
+        ids = [item.letter_id for item in items]
+        rows = DeadLetterPayload.objects.filter(pk__any_of=ids).values_list("pk", "value", "key", "headers")
+        payloads = {pk: Payload(value, key, headers) for pk, value, key, headers in rows}
+        is_edit = replay.kind == Replay.Kind.EDIT
+        return Materials(replay, payloads, ReplayEdit.objects.in_bulk([item.pk for item in items]) if is_edit else {})
+
+    def outgoing(self, item: Item, places: Places) -> Outgoing:
+        """The record of an item. Raises BrokerUnavailableError when a part has to be read from Kafka."""
+        pk, _, letter_id, letter = item
         if letter is None:
-            found.append(Outgoing(pk, letter_id, None, "the dead letter is gone"))
-            continue
+            return Outgoing(pk, letter_id, None, "the dead letter is gone")
         try:
-            read = opened(letter, payloads.get(letter_id), places)
-            record = _record(letter, read, edits.get(pk), replay.all_groups)
+            read = opened(letter, self.payloads.get(letter_id), places)
+            record = _record(letter, read, self.edits.get(pk), self.replay.all_groups)
         except ValueError as error:
-            found.append(Outgoing(pk, letter_id, None, str(error)))
-        else:
-            found.append(Outgoing(pk, letter_id, record))
-    return found
+            return Outgoing(pk, letter_id, None, str(error))
+        return Outgoing(pk, letter_id, record)
 
 
 def opened(letter: Letter, payload: Payload | None, places: Places) -> deadletters.DeadLetter:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import Future
 from datetime import UTC, datetime
 from typing import Final, Protocol
 
@@ -26,7 +27,8 @@ from bus.replay.batch import Results
 from bus.replay.flight import Flight
 from bus.replay.lease import Holding, LeaseLostError
 from bus.replay.pace import Pace
-from bus.replay.records import Item, Outgoing, outgoing
+from bus.replay.prepared import Helper, Prepared, next_batch, these
+from bus.replay.records import Item, Outgoing
 from bus.replay.states import Verb
 
 log = logging.getLogger("bus.replay")
@@ -78,6 +80,8 @@ class Sender:
         self._clock = clock
         self._now = now
         self._holdings: dict[int, Holding] = {}
+        self._ahead: dict[int, Future[Prepared]] = {}
+        self._helper = Helper()
         self._not_before: dict[int, float] = {}
         # Longer than a lease: the rate holds whoever had it meanwhile.
         self._paces: dict[int, Pace] = {}
@@ -100,7 +104,7 @@ class Sender:
             return self._serve(replay_id)
         except LeaseLostError as error:
             log.warning("replay_lease_lost %s", error)
-            self._holdings.pop(replay_id, None)
+            self._drop(replay_id)
         except BrokerUnavailableError as error:
             log.warning("replay_waits %s is tried again in %g s: %s", replay_id, _PAUSE_SECONDS, error)
             self._rest(replay_id)
@@ -121,9 +125,9 @@ class Sender:
 
     def close(self) -> None:
         """Give the leases back, so that another process needn't wait for them to lapse."""
-        for holding in self._holdings.values():
-            holding.give_back()
-        self._holdings.clear()
+        for replay_id in list(self._holdings):
+            self._release(replay_id)
+        self._helper.close()
         if self._producer is not None:
             self._producer.close(self.settings.publish_timeout)
         if self._arrivals is not None:
@@ -176,6 +180,7 @@ class Sender:
         held = self._holdings.get(replay.pk)
         if held is not None and self._clock() < held.valid_until:
             return held
+        self._drop(replay.pk)
         pace = self._paces.get(replay.pk)
         if pace is None or pace.rate != replay.rate:
             pace = self._paces[replay.pk] = Pace(replay.rate, self._clock())
@@ -185,18 +190,26 @@ class Sender:
         return held
 
     def _send_next(self, replay: Replay, count: int, holding: Holding) -> int:
-        items, topics = batch.next_items(replay, count, self.settings.max_event_bytes)
-        if unknown := [topic for topic in topics if not holding.ends.get(topic)]:
+        ahead, unknown_size = self._ahead.pop(replay.pk, None), self.settings.max_event_bytes
+        this = ahead.result() if ahead is not None else next_batch(replay, count, unknown_size)
+        if len(this.items) > count:
+            this = next_batch(replay, count, unknown_size)
+        if unknown := [topic for topic in this.topics if not holding.ends.get(topic)]:
             holding.ends.update(self._kafka().ends(unknown))
-        ends = {topic: holding.ends[topic] for topic in topics}
-        taken = batch.take(replay, items, ends, holding, self._clock, self._now())
+        ends = {topic: holding.ends[topic] for topic in this.topics}
+        taken = batch.take(replay, this.items, ends, holding, self._clock, self._now())
         if not taken:
             return 0
-        return self._send(self._records(replay, taken, holding), holding)
+        records = self._records(this, taken, holding)
+        more = min(holding.most, self._most(replay) - len(this.items))
+        if holding.pace.rate is None and more > 0:
+            # This thread waits for Kafka and the database most of the time.
+            self._ahead[replay.pk] = self._helper.prepare(replay, more, unknown_size, this.items[-1].sequence)
+        return self._send(records, holding)
 
     def _go_on(self, replay: Replay, left: list[Item], holding: Holding) -> int:
         """Finish what another process, or this one, began: what arrived isn't sent again."""
-        records = self._records(replay, left, holding)
+        records = self._records(these(replay, left), left, holding)
         marks = {record.mark: record for record in records if record.mark}
         arrived = self._kafka().since(batch.ends_of(replay), marks)
         log.info("replay_taken_over %s: %s of %s had arrived", replay.pk, len(arrived), len(left))
@@ -206,12 +219,12 @@ class Sender:
         holding.ends = {}  # of that batch: they are stored, and too old for the next one
         return len(arrived) + (self._send(rest, holding) if rest else 0)
 
-    def _records(self, replay: Replay, items: Sequence[Item], holding: Holding) -> list[Outgoing]:
+    def _records(self, prepared: Prepared, items: Sequence[Item], holding: Holding) -> list[Outgoing]:
         def keep() -> None:
             if holding.valid_until - self._clock() < holding.seconds / 2:
                 holding.write(self._clock, self._now())
 
-        return outgoing(replay, items, self._kafka().reader, keep)
+        return prepared.records(items, self._kafka().reader, keep)
 
     def _send(self, records: Sequence[Outgoing], holding: Holding) -> int:
         """Send the records of a batch, wait for every answer, settle."""
@@ -274,9 +287,13 @@ class Sender:
         self._release(replay_id)
 
     def _release(self, replay_id: int) -> None:
-        held = self._holdings.pop(replay_id, None)
-        if held is not None:
+        if (held := self._drop(replay_id)) is not None:
             held.give_back()
+
+    def _drop(self, replay_id: int) -> Holding | None:
+        """Without the lease, what was read ahead says nothing about what waits."""
+        self._ahead.pop(replay_id, None)
+        return self._holdings.pop(replay_id, None)
 
 
 def _waits(replay: Replay) -> bool:

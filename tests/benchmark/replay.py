@@ -62,9 +62,11 @@ def measure(count: int, rate: float, seconds: float) -> None:
     from django.core.management import call_command
 
     from bus import catalog
+    from bus.consumer.worker import quiet_garbage_collector
     from bus.kafka.admin import Admin, specs
 
     call_command("migrate", verbosity=0)
+    quiet_garbage_collector()
     catalog.add_topic(TOPIC, "benchmark")
     catalog.add_group(GROUP, "benchmark")
     Admin().create_topics([spec for spec in specs() if spec.name.startswith((TOPIC, GROUP))])
