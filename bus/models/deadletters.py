@@ -115,8 +115,8 @@ class DeadLetter(models.Model):
     previous = models.ForeignKey(
         "self", on_delete=models.SET_NULL, null=True, blank=True, related_name="next", db_index=False
     )
-    # Without an index and a constraint, which each replayed one would cost: a replay knows its dead letters by its items,
-    # and isn't deleted.
+    # Without an index and a constraint, which each replayed one would pay for: a replay knows its dead letters by its
+    # items, and isn't deleted.
     replay = models.ForeignKey(
         "bus.Replay",
         on_delete=models.SET_NULL,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
+from unittest import mock
 
 import pytest
 from django.db import connection
@@ -11,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.django import TestCase
 
+from bus.deadletterindex import pages
 from bus.deadletterindex.pages import CursorError, LetterFilter, letter_page
 from bus.models import DeadLetter
 from tests.indexed import index, record
@@ -18,12 +20,13 @@ from tests.indexed import index, record
 START = datetime(2026, 11, 24, tzinfo=UTC)
 
 
-def add(number: int, at: datetime, status: str = "open") -> DeadLetter:
+def add(number: int, at: datetime, status: str = "open", error_message: str = "") -> DeadLetter:
     return DeadLetter.objects.create(
         event_id=f"event-{number}",
         group="billing",
         topic="orders",
         status=status,
+        error_message=error_message,
         fingerprint="f",
         first_failed_at=at,
         last_failed_at=at,
@@ -64,6 +67,29 @@ class Pages(TestCase):
         assert all_pages(LetterFilter(), limit) == [letter.pk for letter in expected]
         opened = [letter.pk for letter in expected if letter.status == "open"]
         assert all_pages(LetterFilter(status="open"), limit) == opened
+
+
+class PagesOfText(TestCase):
+    @given(st.lists(st.tuples(st.integers(0, 3), st.booleans()), max_size=25), st.integers(1, 7), st.booleans())
+    def test_pages_of_those_with_a_text_are_the_list_of_them(
+        self, given_: list[tuple[int, bool]], limit: int, oldest_first: bool
+    ) -> None:
+        """Whether the text is found near the begin of a page, or further away."""
+        DeadLetter.objects.all().delete()
+        said = {True: "card was Refused", False: "timed out"}
+        for number, (at, has_it) in enumerate(given_):
+            add(number, START + timedelta(microseconds=at), error_message=said[has_it])
+        order = ("last_failed_at", "pk") if oldest_first else ("-last_failed_at", "-pk")
+        wanted = DeadLetter.objects.filter(error_message=said[True]).order_by(*order).values_list("pk", flat=True)
+        found: list[int] = []
+        cursor, is_first = None, True
+        with mock.patch.object(pages, "_NEAR", 4):
+            while is_first or cursor:
+                page = letter_page(LetterFilter(q="was refused"), limit, cursor, oldest_first=oldest_first)
+                assert len(page.rows) == limit or page.next is None
+                found += [each.pk for each in page.rows]
+                cursor, is_first = page.next, False
+        assert found == list(wanted)
 
 
 @pytest.mark.django_db
