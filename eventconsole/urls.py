@@ -4,6 +4,10 @@ from __future__ import annotations
 
 from django.contrib import admin
 from django.contrib.auth import views as auth
+from django.contrib.auth.decorators import login_not_required
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import redirect
+from django.templatetags.static import static
 from django.urls import include, path
 
 from eventconsole.pages import (
@@ -22,7 +26,15 @@ from eventconsole.pages import (
 
 _PAGES = (overview, events, event, publish, groups, dead_letters, replays, topics, workers, audit, profile)
 
+
+@login_not_required
+def icon(request: HttpRequest) -> HttpResponse:
+    """What browsers ask for on pages that name no icon: those of the admin, and answers of the API."""
+    return redirect(static("favicon.svg"))
+
+
 urlpatterns = [
+    path("favicon.ico", icon),
     path("api/", include("eventconsole.api.routes")),
     *(pattern for page in _PAGES for pattern in page.urlpatterns),
     path("login", auth.LoginView.as_view(redirect_authenticated_user=True), name="login"),

@@ -128,6 +128,7 @@ class ActivityLog:
             try:
                 self.flush()
             except Exception:
+                # Only for showing: no promise rests on activity, and without this thread nobody would see any again.
                 log.exception("activity_not_written and dropped")
             if is_last:
                 return

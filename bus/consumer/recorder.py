@@ -134,6 +134,7 @@ class Recorder:
         try:
             self._log.keep(self._transition(work, outcome, at_ms, more))
         except Exception:
+            # Only for showing, and on the thread that settles events: it mustn't end it.
             log.exception("activity_not_described", extra={"event_id": work.event_id, "group": self._group})
 
     def _transition(self, work: Work, outcome: str, at_ms: int, more: dict[str, Any]) -> Transition:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import logging
-
 from django.db import connection
 
 from bus import conf
@@ -15,57 +13,59 @@ from bus.lag.sampler import Sampler
 from bus.ledger import Ledger
 from bus.presence import Presence, WorkerPresence
 
-log = logging.getLogger("bus.monitor")
-
 SAMPLE_SECONDS = 2.0
 
 
-class Sampling:
+class _Looking:
+    """What both look at Kafka with, opened when it is needed first."""
+
+    def __init__(self, settings: conf.BusSettings) -> None:
+        self._settings = settings
+        self._clients: tuple[Groups, Timestamps] | None = None
+
+    def _open(self) -> tuple[Groups, Timestamps]:
+        self._clients = Groups(self._settings), Timestamps(self._settings)
+        return self._clients
+
+    def close(self) -> None:
+        for client in self._clients or ():
+            client.close()
+        self._clients = None
+        connection.close()
+
+
+class Sampling(_Looking):
     """Samples our own groups, our topics and the cluster."""
 
     name = "sample"
-
-    def __init__(self, settings: conf.BusSettings) -> None:
-        self._settings = settings
-        self._open: tuple[Groups, Timestamps, Sampler] | None = None
+    _sampler: Sampler | None = None
 
     def step(self) -> float:
-        if self._open is None:
-            groups, times = Groups(self._settings), Timestamps(self._settings)
+        if self._sampler is None:
             presence = Presence(Ledger(settings=self._settings))
-            self._open = groups, times, Sampler(groups, times, lambda: _alive(presence))
-        self._open[2].step()
+            self._sampler = Sampler(*self._open(), lambda: _alive(presence))
+        self._sampler.step()
         return SAMPLE_SECONDS
 
     def close(self) -> None:
-        if self._open is not None:
-            self._open[0].close()
-            self._open[1].close()
-            self._open = None
-        connection.close()
+        super().close()
+        self._sampler = None
 
 
-class Surveying:
+class Surveying(_Looking):
     """Samples the groups of others, in the background."""
 
     name = "sample-foreign"
-
-    def __init__(self, settings: conf.BusSettings) -> None:
-        self._settings = settings
-        self._open: tuple[Groups, Timestamps, ForeignSampler] | None = None
+    _sampler: ForeignSampler | None = None
 
     def step(self) -> float:
-        if self._open is None:
-            groups, times = Groups(self._settings), Timestamps(self._settings)
-            self._open = groups, times, ForeignSampler(groups, times)
-        return self._open[2].step()
+        if self._sampler is None:
+            self._sampler = ForeignSampler(*self._open())
+        return self._sampler.step()
 
     def close(self) -> None:
-        if self._open is not None:
-            self._open[0].close()
-            self._open[1].close()
-            self._open = None
-        connection.close()
+        super().close()
+        self._sampler = None
 
 
 def _alive(presence: Presence) -> list[WorkerPresence] | None:

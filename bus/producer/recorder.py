@@ -82,6 +82,7 @@ class Recorder:
                 )
             )
         except Exception:
+            # Only for showing: the event is published all the same.
             log.exception("activity_not_described", extra={"event_id": draft.event_id, "topic": dispatch.topic})
 
     def _now_ms(self) -> int:

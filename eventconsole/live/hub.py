@@ -99,6 +99,7 @@ class Hub:
                 try:
                     socket.tick()
                 except Exception:
+                    # One socket's mistake is nobody else's.
                     log.exception("clock_not_told and goes on")
 
 

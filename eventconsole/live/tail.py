@@ -283,5 +283,6 @@ class Tail:
                 try:
                     viewer.flush(now - last)
                 except Exception:
+                    # One browser's rows, and nothing but the picture: the others go on.
                     log.exception("rows_not_shown and dropped")
             last = now

@@ -3,6 +3,7 @@ from __future__ import annotations
 from datetime import timedelta
 
 import pytest
+from django.test import Client
 
 from eventconsole.pages import navigation
 from tests.pages import states
@@ -34,3 +35,9 @@ def test_an_old_figure_does_not_pass_for_todays() -> None:
 
 def test_an_installation_without_groups_has_no_badge() -> None:
     assert badge_of_groups() is None
+
+
+def test_browsers_find_the_icon_without_a_login(client: Client) -> None:
+    answer = client.get("/favicon.ico")
+    assert answer.status_code == 302
+    assert answer["Location"].startswith("/static/favicon.")
