@@ -120,8 +120,7 @@ def run(
     With `canary` so many go first; the rest follows when no more than `stop_at_percent` of them (0 unless given) failed
     again. Raises UnknownThingError, NotPossibleError and InvalidEventError.
     """
-    if rate is not None and not 0.01 <= rate <= MAX_RATE:
-        raise InvalidEventError("rate", f"{rate:g} given, allowed are 0.01 to {MAX_RATE:g} events per second")
+    _check_rate(rate)
     if canary is not None and canary < 1:
         raise InvalidEventError("canary", f"{canary} given, allowed is 1 or more")
     if stop_at_percent is not None and not 0 <= stop_at_percent <= 100:
@@ -133,6 +132,24 @@ def run(
         states.change(replay_id, Verb.RUN, who, now, started_at=now, **how)
         Act(who, "replay.run", detail={**how}).intent(now, "replay", str(replay_id))
     return Replay.objects.get(pk=replay_id)
+
+
+def change_rate(replay_id: int, rate: float | None, who: str, now: datetime) -> Replay:
+    """Send at another rate (events per second; None: as fast as it goes) from now on; a batch on its way is still sent.
+
+    Raises UnknownThingError, NotPossibleError and InvalidEventError.
+    """
+    _check_rate(rate)
+    with transaction.atomic():
+        if not Replay.objects.filter(pk=replay_id, state__in=states.ACTIVE).update(rate=rate):
+            raise states.refusal(replay_id, "have another rate")
+        Act(who, "replay.rate", detail={"rate": rate}).done(now, "replay", str(replay_id))
+    return Replay.objects.get(pk=replay_id)
+
+
+def _check_rate(rate: float | None) -> None:
+    if rate is not None and not 0.01 <= rate <= MAX_RATE:
+        raise InvalidEventError("rate", f"{rate:g} given, allowed are 0.01 to {MAX_RATE:g} events per second")
 
 
 def pause(replay_id: int, who: str, now: datetime) -> Replay:

@@ -21,6 +21,12 @@ class Pace:
         self._sent: deque[tuple[float, int]] = deque()
         self._since = now
 
+    def change(self, rate: float | None, now: float) -> None:
+        """Another rate from now on; what was sent under the old one is no debt."""
+        self.rate = rate
+        self._credit = 1.0
+        self._at = now
+
     def due(self, most: int, now: float) -> int:
         """How many may go now, `most` at most; 0 while a portion of them isn't together yet."""
         if self.rate is None:

@@ -6,10 +6,9 @@ from collections.abc import Callable, Collection
 from typing import Final
 
 from bus.models import Replay
-from bus.replay.states import State
+from bus.replay.states import ACTIVE
 
 MAX: Final = 100
-ACTIVE: Final = (State.RUNNING, State.PAUSED, State.WAITING_FOR_CANARY, State.STOPPED_BY_CANARY)
 
 
 def recent(

@@ -179,11 +179,15 @@ class Sender:
     def _holding(self, replay: Replay) -> Holding | None:
         held = self._holdings.get(replay.pk)
         if held is not None and self._clock() < held.valid_until:
+            if held.pace.rate != replay.rate:
+                held.pace.change(replay.rate, self._clock())
             return held
         self._drop(replay.pk)
         pace = self._paces.get(replay.pk)
-        if pace is None or pace.rate != replay.rate:
+        if pace is None:
             pace = self._paces[replay.pk] = Pace(replay.rate, self._clock())
+        elif pace.rate != replay.rate:
+            pace.change(replay.rate, self._clock())
         held = lease.acquire(replay, self.owner, self.settings.lease_seconds, self._clock, self._now(), pace)
         if held is not None:
             self._holdings[replay.pk] = held

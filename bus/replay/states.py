@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from datetime import datetime
 from enum import StrEnum
-from typing import Any
+from typing import Any, Final
 
 from bus.models import Replay
 from bus.replay.refusals import NotPossibleError, UnknownThingError
@@ -40,6 +40,8 @@ TABLE: Mapping[Verb, tuple[frozenset[str], str]] = {
     Verb.CANARY_FAILED: (frozenset({State.WAITING_FOR_CANARY}), State.STOPPED_BY_CANARY),
     Verb.COMPLETE: (frozenset({State.RUNNING, State.WAITING_FOR_CANARY}), State.COMPLETED),
 }
+ACTIVE: Final = (State.RUNNING, State.PAUSED, State.WAITING_FOR_CANARY, State.STOPPED_BY_CANARY)
+"""Begun, and neither cancelled nor completed."""
 _OF_PEOPLE = (Verb.RUN, Verb.PAUSE, Verb.RESUME, Verb.CANCEL)
 
 

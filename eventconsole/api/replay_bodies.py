@@ -53,6 +53,12 @@ class RunRequest(Body):
     stop_at_percent: float | None = Field(None, description="Stop when more of the canary fail again; 0 by default.")
 
 
+class RateRequest(Body):
+    """Another rate for a replay that was started."""
+
+    rate: float | None = Field(description="Events per second; null for as fast as it goes.")
+
+
 class Place(Answer):
     """How many dead letters of a replay are of one topic and group."""
 

@@ -115,6 +115,14 @@ async def resume(request: HttpRequest, replay_id: Path[RowId]) -> HttpResponse:
     return await _change(request, replay_id, lambda caller: operations.resume(replay_id, caller.name, desk.now()))
 
 
+@router.post("/{int:replay_id}/rate", summary="Change the rate of a replay", **_CHANGING)
+async def change_rate(request: HttpRequest, replay_id: Path[RowId], body: Body[bodies.RateRequest]) -> HttpResponse:
+    """Send faster or slower from now on; what was taken, a few thousand at most, is still sent as before."""
+    return await _change(
+        request, replay_id, lambda caller: operations.change_rate(replay_id, body.rate, caller.name, desk.now())
+    )
+
+
 @router.post("/{int:replay_id}/cancel", summary="Cancel a replay", **_CHANGING)
 async def cancel(request: HttpRequest, replay_id: Path[RowId]) -> HttpResponse:
     """Send no more of it, ever. What was sent stays sent."""

@@ -20,7 +20,7 @@ from bus import conf
 from bus.deadletterindex.summaries import open_counts
 from bus.lag.pages import GroupSort, StateFilter, group_page
 from bus.models import GroupState, Replay
-from bus.replay import recent
+from bus.replay.states import ACTIVE
 from eventconsole.live import rooms
 from eventconsole.live.rooms import Content, Room
 from eventconsole.models import Scope
@@ -105,7 +105,7 @@ def _look() -> dict[str, Badge]:
         found["/groups"] = badge
     if badge := _workers():
         found["/workers"] = badge
-    if running := Replay.objects.filter(state__in=recent.ACTIVE).count():
+    if running := Replay.objects.filter(state__in=ACTIVE).count():
         found["/replays"] = Badge(number(running), "", f"{counted(running, 'replay')} under way")
     return found
 

@@ -23,6 +23,7 @@ _TOLD = {
     "replay.plan": "planned replay",
     "replay.run": "started replay",
     "replay.pause": "paused replay",
+    "replay.rate": "changed the rate of replay",
     "replay.resume": "resumed replay",
     "replay.cancel": "cancelled replay",
 }

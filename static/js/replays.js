@@ -105,10 +105,26 @@ async function replan(button) {
   }
 }
 
+async function changeRate(event) {
+  event.preventDefault();
+  const [field, button] = [event.target.elements.rate, event.target.querySelector("button")];
+  field.removeAttribute("aria-invalid");
+  button.disabled = true;
+  try {
+    await call("POST", `/api/replays/${event.target.dataset.rate}/rate`, { rate: field.value.trim() === "" ? null : Number(field.value) });
+    location.reload();
+  } catch (error) {
+    button.disabled = false;
+    field.setAttribute("aria-invalid", "true");
+    failed(error);
+  }
+}
+
 function asApi(filter) {
   return Object.fromEntries(Object.entries(filter).filter(([name]) => name !== "topics").map(([name, value]) => [name.replace(/_([a-z])/g, (_, letter) => letter.toUpperCase()), value]));
 }
 
+document.querySelector("[data-rate]")?.addEventListener("submit", changeRate);
 if (form) {
   form.addEventListener("input", nameButton);
   form.addEventListener("submit", run);

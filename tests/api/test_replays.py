@@ -224,6 +224,24 @@ async def test_every_state_says_what_is_possible(api: httpx.AsyncClient) -> None
 
 
 @pytest.mark.usefixtures("four")
+async def test_the_rate_changes_while_it_runs(api: httpx.AsyncClient) -> None:
+    made = await post(api, "replays", {"filter": {}})
+    path = f"replays/{made['id']}"
+    assert "planned" in problem(await api.post(f"/api/{path}/rate", json={"rate": 5}), 409)["detail"]
+    await post(api, f"{path}/run", {"rate": 100})
+    assert (await post(api, f"{path}/rate", {"rate": 5}))["rate"] == 5
+    await post(api, f"{path}/pause")
+    changed = await post(api, f"{path}/rate", {"rate": None})
+    assert (changed["rate"], changed["state"]) == (None, "paused")
+    for wrong in ({"rate": 0}, {"rate": -1}, {"rate": "fast"}, {}):
+        assert problem(await api.post(f"/api/{path}/rate", json=wrong), 422)["field"] == "rate"
+    await post(api, f"{path}/cancel")
+    assert "cancelled" in problem(await api.post(f"/api/{path}/rate", json={"rate": 5}), 409)["detail"]
+    entries = AuditEntry.objects.filter(what="replay.rate").order_by("pk")
+    assert [(each.detail, each.outcome) for each in entries] == [({"rate": 5.0}, "done"), ({"rate": None}, "done")]
+
+
+@pytest.mark.usefixtures("four")
 @pytest.mark.parametrize(
     ("path", "body", "field"),
     [

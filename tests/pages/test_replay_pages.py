@@ -155,3 +155,20 @@ def test_plan_does_not_claim_what_nobody_knows(operator: Client, monkeypatch: py
     page = text(operator, f"/replays/{planned(status='open').pk}")
     assert "workers unknown" in page
     assert "has a live worker" not in page
+
+
+def test_the_rate_can_be_changed_as_long_as_something_goes(operator: Client, visit: Callable[..., Client]) -> None:
+    fail(1)
+    replay = planned()
+    assert "data-rate" not in text(operator, f"/replays/{replay.pk}"), "a plan has a field of its own"
+    operations.run(replay.pk, "ann", datetime.now(UTC), rate=500)
+    page = text(operator, f"/replays/{replay.pk}")
+    assert "at most 500 per second" in page
+    assert f'data-rate="{replay.pk}"' in page
+    assert 'aria-describedby="new-rate-unit" disabled' in text(visit("read"), f"/replays/{replay.pk}")
+    operations.change_rate(replay.pk, 20, "bob", datetime.now(UTC))
+    page = text(operator, f"/replays/{replay.pk}")
+    assert "at most 20 per second" in page
+    assert "changed the rate of replay" in page
+    operations.cancel(replay.pk, "ann", datetime.now(UTC))
+    assert "data-rate" not in text(operator, f"/replays/{replay.pk}")

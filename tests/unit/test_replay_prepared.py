@@ -117,6 +117,25 @@ def test_a_batch_that_was_only_read_is_not_sent_when_it_is_paused(
     check(kafka, replay, 10)
 
 
+def test_another_rate_holds_from_the_next_batch_on(
+    kafka: Kafka, time: Time, open_sender: Callable[..., Sender]
+) -> None:
+    replay, its_sender = running(24), open_sender()
+    assert [its_sender.step() for _ in range(2)] == [3, 3]
+
+    operations.change_rate(replay.pk, 1.0, "ada", NOW)
+    sent = []
+    for _ in range(10):
+        sent.append(its_sender.step())
+        time.seconds += 0.5
+    assert 4 <= sum(sent) <= 6, "what went before is no debt, and no credit either"
+
+    operations.change_rate(replay.pk, None, "ada", NOW)
+    assert its_sender.step() == 3
+    finish(its_sender, time)
+    check(kafka, replay, 24)
+
+
 def test_a_canary_is_not_overtaken(kafka: Kafka, time: Time, open_sender: Callable[..., Sender]) -> None:
     replay, its_sender = running(12, canary=5), open_sender()
     for _ in range(5):

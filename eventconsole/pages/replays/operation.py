@@ -10,8 +10,8 @@ from typing import Any, Final
 from bus.deadletterindex.times import moment
 from bus.models import ErrorGroup, Replay
 from bus.replay import states
-from bus.replay.recent import ACTIVE
 from bus.replay.report import Progress, progress_of
+from bus.replay.states import ACTIVE
 
 State = Replay.State
 

@@ -15,7 +15,7 @@ from bus.deadletterindex.times import iso_or_none
 from bus.models import DeadLetter, Replay, ReplayItem
 from bus.replay.engine import LIVE_SECONDS
 from bus.replay.plan import SAMPLE, Warn, told_of
-from bus.replay.recent import ACTIVE
+from bus.replay.states import ACTIVE
 from eventconsole.models import Scope
 from eventconsole.pages import sight
 from eventconsole.pages.access import needs, problem
