@@ -31,13 +31,23 @@ class Condition(NamedTuple):
         return f"{self.kind}:{self.subject}"[:300]
 
 
-def conditions(now: datetime, behind_seconds: float, standing: frozenset[str]) -> Iterator[Condition]:
+def conditions(
+    now: datetime, behind_seconds: float, standing: frozenset[str], watched_since: datetime
+) -> Iterator[Condition]:
     """All that is wrong. `standing` are the keys of what was wrong at the last look: an alert that has begun ends when
     the group is less than half of `behind_seconds` behind, so that one on the edge isn't told again and again.
+    `watched_since` is when the monitor began: figures from before say that it was away, not that sampling stands still.
     """
     cluster = ClusterState.objects.first()
     if cluster is not None and cluster.error:
         yield Condition("kafka-away", "kafka", f"Kafka can't be reached: {cluster.error[:200]}")
+    if cluster is not None and cluster.asked_at < now - STALE:
+        still = Condition("figures-stale", "monitor", "")
+        if now - watched_since >= STALE:
+            since = f"{cluster.asked_at:%Y-%m-%d %H:%M:%S} UTC"
+            yield still._replace(summary=f"lag isn't sampled since {since}: see the monitor's log, and start it anew")
+        elif still.key in standing:
+            yield still
     yield from _groups(now, behind_seconds, standing)
     yield from _new_errors(now)
 

@@ -36,13 +36,14 @@ class Alerting:
         self._settings = settings
         self._send = send
         self._now = now
+        self._began = now()
 
     def step(self) -> float:
         url = self._settings.alert_webhook
         if not url:
             return _IDLE_SECONDS
         now = self._now()
-        found = list(conditions(now, self._settings.alert_behind_seconds, register.standing()))
+        found = list(conditions(now, self._settings.alert_behind_seconds, register.standing(), self._began))
         register.note(found, now)
         for alert in register.untold(now):
             try:

@@ -49,6 +49,10 @@ class Stage:
         Alerting(self.settings, send=self.receiver, now=lambda: self.now).step()
         return self.receiver.told[before:]
 
+    def cluster(self, age: float) -> None:
+        asked_at = self.now - timedelta(seconds=age)
+        ClusterState.objects.update_or_create(pk=ClusterState.THE_ONE, defaults={"asked_at": asked_at})
+
     def group(self, lag: int, behind: float | None, workers: int = 1, age: float = 0) -> None:
         GroupState.objects.update_or_create(
             name="orders",
@@ -202,3 +206,24 @@ def test_an_answer_that_is_not_http_is_an_error_as_well(server: HTTPServer) -> N
     """Any other exception would end the look, and keep all alerts behind this one from being told."""
     with pytest.raises(delivery.DeliveryError, match="BadStatusLine"):
         delivery.send(f"http://127.0.0.1:{server.server_port}/nonsense", {"id": "a"}, "")
+
+
+def test_sampling_that_stands_still_is_told_and_a_monitor_that_was_away_is_not() -> None:
+    stage = Stage()
+    stage.cluster(age=9000)
+    its_alerting = Alerting(stage.settings, send=stage.receiver, now=lambda: stage.now)
+
+    def look(seconds: float) -> list[tuple[str, str]]:
+        stage.now += timedelta(seconds=seconds)
+        before = len(stage.receiver.told)
+        its_alerting.step()
+        return stage.receiver.told[before:]
+
+    assert look(5) == [], "it has just started"
+    stage.cluster(age=0)
+    assert look(59) == []
+    assert look(2) == [("begun", "figures-stale:monitor")]
+    assert "UTC: see the monitor's log" in Alert.objects.get().summary
+    assert stage.look(5) == [], "a monitor that starts doesn't know better"
+    stage.cluster(age=0)
+    assert look(5) == [("ended", "figures-stale:monitor")]
