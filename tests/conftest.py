@@ -22,6 +22,8 @@ from tests.redis_server import NoRedisServerError, RedisAddress, RedisCluster, R
 
 pytest_plugins = ["tests.shop.fixtures"]
 
+_LONG = ("e2e", "browser", "scenario", "contract")
+
 # How long an example takes says something about the machine, which others use too, and nothing about the code.
 settings.register_profile("busy machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("busy machine")
@@ -29,6 +31,18 @@ settings.load_profile("busy machine")
 
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "expects_errors(*patterns): log lines of level ERROR that belong to the test")
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What takes minutes goes first: a process that gets such a file last keeps the others waiting for it."""
+    here = Path(__file__).parent
+
+    def rank(item: pytest.Item) -> int:
+        folder = item.path.relative_to(here).parts[0]
+        return _LONG.index(folder) if folder in _LONG else len(_LONG)
+
+    items.sort(key=rank)
 
 
 def missing(reason: str) -> NoReturn:
