@@ -149,7 +149,7 @@ def change_rate(replay_id: int, rate: float | None, who: str, now: datetime) -> 
 
 def _check_rate(rate: float | None) -> None:
     if rate is not None and not 0.01 <= rate <= MAX_RATE:
-        raise InvalidEventError("rate", f"{rate:g} given, allowed are 0.01 to {MAX_RATE:g} events per second")
+        raise InvalidEventError("rate", f"{rate:g} given, allowed are 0.01 to {MAX_RATE:,.0f} events per second")
 
 
 def pause(replay_id: int, who: str, now: datetime) -> Replay:

@@ -34,8 +34,10 @@ def progress_of(replay: Replay, now: datetime) -> Progress:
     speed = replay.speed if runs and waiting else None
     if speed is None and runs and waiting:
         speed = replay.rate
+    # Just begun, or slowed down just now: what was measured is faster than it will go on.
+    pace = speed if speed is None or replay.rate is None else min(speed, replay.rate)
     later = max(0.0, (replay.send_at - now).total_seconds()) if replay.send_at else 0.0
-    left = waiting / speed + later if speed else (0.0 if not waiting else None)
+    left = waiting / pace + later if pace else (0.0 if not waiting else None)
     return Progress(
         total=replay.total,
         sent=replay.sent,

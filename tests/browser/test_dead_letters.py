@@ -65,6 +65,29 @@ def test_selection_is_planned_run_and_followed_to_its_outcome(console: Quickstar
     assert {status_of(console, letter) for letter in letters} == {"resolved"}
 
 
+def test_a_replay_that_is_too_slow_is_given_another_rate(console: Quickstart, page: Page) -> None:
+    letters = dead_letters(console, 3)
+    _, planned = console.call("/api/replays", {"ids": letters})
+    replay = planned["data"]["id"]
+    console.call(f"/api/replays/{replay}/run", {"rate": 0.02})
+    page.goto(f"/replays/{replay}")
+    field = page.get_by_label("Change to")
+    expect(page.locator("#replay-how")).to_contain_text("at most 0.02 per second")
+    field.fill("2000000")
+    field.press("Enter")
+    expect(page.locator("#notices")).to_contain_text("allowed are 0.01 to 1,000,000 events per second")
+    expect(field).to_have_attribute("aria-invalid", "true")
+    expect_complaints(page, "422")
+
+    field.fill("100")
+    field.press("Enter")
+
+    expect(page.locator("#replay-how")).to_contain_text("at most 100 per second")
+    expect(page.locator("#replay-how")).to_contain_text("changed the rate of replay")
+    expect(page.locator("#replay-answer")).to_contain_text("All 3 were handled.", timeout=30_000)
+    assert {status_of(console, letter) for letter in letters} == {"resolved"}
+
+
 def test_edit_shows_what_differs_and_sends_a_copy(console: Quickstart, page: Page) -> None:
     (letter,) = dead_letters(console, 1)
     page.goto(f"/dead-letters/{letter}")

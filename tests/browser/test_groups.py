@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import os
+import signal
+from collections.abc import Iterator
+
 import pytest
 from playwright.sync_api import Page, expect
 
-from tests.e2e.quickstarts import Quickstart
+from tests.e2e.quickstarts import Quickstart, command_of, wait_until
 
 GROUP = "/groups/notification-service-group"
 _SECONDS = 20_000
@@ -50,6 +54,43 @@ def test_a_reset_shows_its_plan_and_is_refused_while_workers_run(page: Page, con
     expect(button).to_contain_text("Reset ")
     expect(button).to_be_disabled()
     expect(page.locator("[data-apply-why]")).to_contain_text("The group has 1 member")
+
+
+@pytest.fixture
+def without_workers(console: Quickstart) -> Iterator[None]:
+    """The consumers are away, and nobody starts them again before the end."""
+    os.kill(console.process.pid, signal.SIGSTOP)
+    try:
+        pid = console.pid_of("run_consumer")
+        os.kill(pid, signal.SIGTERM)
+        # Whom it belongs to stands still, so it stays behind as a process without a command line.
+        wait_until(lambda: not command_of(pid), 15, "the end of the consumers")
+        yield
+    finally:
+        os.kill(console.process.pid, signal.SIGCONT)
+    wait_until(lambda: console.call("/api/groups/notification-service-group")[1]["data"]["members"], 40, "consumers")
+
+
+@pytest.mark.usefixtures("without_workers")
+def test_a_reset_is_done_as_it_was_planned(page: Page, console: Quickstart) -> None:
+    def lag() -> int:
+        return int(console.call("/api/groups/notification-service-group")[1]["data"]["lag"])
+
+    console.publish("order.created", {"orderId": "order-of-another-reset"})
+    wait_until(lambda: lag() > 0, 20, "an event that nobody reads")
+    page.goto(f"{GROUP}/offsets")
+    page.check("[name=to][value=latest]")
+    page.click("text=Show what it would do")
+    expect(page.locator("[data-plan-answer]")).to_contain_text("passed over for good", timeout=_SECONDS)
+    page.fill("#reset-reason", "of no use any more")
+    button = page.locator("[data-apply]")
+    expect(button).to_be_enabled(timeout=_SECONDS)
+    button.click()
+    expect(page.locator("#notices")).to_contain_text("are reset. Start its workers", timeout=_SECONDS)
+    expect(page.locator("#reset-plan")).to_be_hidden()
+    page.goto("/audit")
+    expect(page.locator("main")).to_contain_text("of no use any more")
+    wait_until(lambda: lag() == 0, 20, "the group to have passed it over")
 
 
 def test_offsets_that_cannot_be_read_are_told_at_the_form(page: Page) -> None:

@@ -92,6 +92,10 @@ def test_progress_says_what_is_left_and_how_long() -> None:
     progress = progress_of(replay, NOW)
     assert (progress.failed_again, progress.pending, progress.waiting) == (5, 15, 50)
     assert progress.seconds_left == 10.0
+    replay.rate = 2.0
+    assert progress_of(replay, NOW).seconds_left == 25.0, "it was slowed down"
+    replay.rate = 100.0
+    assert progress_of(replay, NOW).seconds_left == 10.0
     replay.state = State.PAUSED
     assert progress_of(replay, NOW).seconds_left is None
 
