@@ -1,4 +1,7 @@
-"""The next batch of a replay: read, and its records made, while the one before is on its way. That takes none of it."""
+"""The next batch of a replay, read while the one before is on its way, and its records made.
+
+Reading takes nothing: whoever takes it looks again what still waits.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +10,8 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Never
 
-from django.db import DatabaseError, connections
+from django.db import Error as AnyDatabaseError
+from django.db import connections
 
 from bus.errors import BusError
 from bus.models import Replay
@@ -81,7 +85,7 @@ class Helper:
 def _prepare(replay: Replay, count: int, unknown_size: int, after: int) -> Prepared:
     try:
         found = these(replay, *batch.next_items(replay, count, unknown_size, after))
-    except DatabaseError:
+    except AnyDatabaseError:
         connections.close_all()  # the next one gets a new connection
         raise
     made: dict[int, Outgoing] = {}
