@@ -36,7 +36,8 @@ def conditions(
 ) -> Iterator[Condition]:
     """All that is wrong. `standing` are the keys of what was wrong at the last look: an alert that has begun ends when
     the group is less than half of `behind_seconds` behind, so that one on the edge isn't told again and again.
-    `watched_since` is when the monitor began: figures from before say that it was away, not that sampling stands still.
+    `watched_since` is when this process began to look: figures from before say that it was away, not that sampling
+    stands still.
     """
     cluster = ClusterState.objects.first()
     if cluster is not None and cluster.error:

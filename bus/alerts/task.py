@@ -11,7 +11,7 @@ from django.db import connection
 
 from bus import conf
 from bus.alerts import delivery, register
-from bus.alerts.conditions import conditions
+from bus.alerts.conditions import STALE, conditions
 
 log = logging.getLogger("bus.monitor")
 
@@ -36,14 +36,20 @@ class Alerting:
         self._settings = settings
         self._send = send
         self._now = now
-        self._began = now()
+        self._watched_since: datetime | None = None
+        self._looked_at: datetime | None = None
 
     def step(self) -> float:
         url = self._settings.alert_webhook
         if not url:
             return _IDLE_SECONDS
         now = self._now()
-        found = list(conditions(now, self._settings.alert_behind_seconds, register.standing(), self._began))
+        if self._watched_since is None or self._looked_at is None or now - self._looked_at >= STALE:
+            # Another monitor led, the database was away, or the machine stood still.
+            self._watched_since = now
+        behind = self._settings.alert_behind_seconds
+        found = list(conditions(now, behind, register.standing(), self._watched_since))
+        self._looked_at = now
         register.note(found, now)
         for alert in register.untold(now):
             try:

@@ -31,6 +31,8 @@ class Known:
     place: Place
     spot: Spot
     previous: int | None
+    has_left_kafka: bool = False
+    """It is kept without a record."""
     found_at: tuple[str, Place] | None = None
     """Cluster and place of the row before this batch; None when it is new."""
 
@@ -94,9 +96,10 @@ class Entries:
 
     def _move(self, known: Known, entry: Entry, spot: Spot) -> None:
         """The row is at the entry's place from now on; where it was is a further place of it."""
-        if known.cluster == entry.letter.cluster:
+        if known.cluster == entry.letter.cluster and not known.has_left_kafka:
             self._further[known.at] = known.pk
         known.cluster, known.place, known.spot = entry.letter.cluster, entry.place, spot
+        known.has_left_kafka = False
 
     def _count(self, entry: Entry, spot: Spot) -> None:
         letter = entry.letter
@@ -109,7 +112,7 @@ class Entries:
 
     def _update(self, known: Known, entry: Entry) -> None:
         """A record that was seen before, or another one of the same dead letter: the first place counts."""
-        if known.cluster == entry.letter.cluster and known.place <= entry.place:
+        if known.cluster == entry.letter.cluster and known.place <= entry.place and not known.has_left_kafka:
             return
         # Locked: people change its status, which is what it counts as.
         row = DeadLetter.objects.select_for_update().filter(pk=known.pk).values_list("status", "purged_at").first()
@@ -202,9 +205,12 @@ def _known(event_ids: Sequence[str]) -> dict[Identity, Known]:
         "dlq_offset",
         *Spot._fields,
         "previous_id",
+        "has_left_kafka",
     )
     return {
-        Identity(*row[:3]): Known(row[3], row[4], place := Place(*row[5:8]), Spot(*row[8:11]), row[11], (row[4], place))
+        Identity(*row[:3]): Known(
+            row[3], row[4], place := Place(*row[5:8]), Spot(*row[8:11]), row[11], row[12], (row[4], place)
+        )
         for row in rows.iterator(chunk_size=2000)
     }
 

@@ -10,6 +10,7 @@ from datetime import datetime, timedelta
 from typing import Final
 
 from django.db import transaction
+from django.db.models import QuerySet
 
 from bus.deadletterindex.counts import Counts, Spot, forget_empty_groups
 from bus.kafka.consumer import Partition
@@ -32,7 +33,7 @@ def prune(cluster: str, firsts: Mapping[Partition, int]) -> int:
         expired = expired.filter(cluster=cluster, has_left_kafka=False).exclude(status=LetterStatus.REPLAYING)
         while True:
             with transaction.atomic():
-                ids = list(expired.order_by("dlq_offset").values_list("pk", flat=True)[:BATCH])
+                ids = _locked(expired, "dlq_offset")
                 if not ids:
                     break
                 dropped += _leave(ids)
@@ -46,7 +47,7 @@ def drop_strays(cluster: str) -> int:
     strays = DeadLetter.objects.exclude(cluster=cluster).exclude(status=LetterStatus.REPLAYING)
     while True:
         with transaction.atomic():
-            ids = list(strays.filter(has_left_kafka=False).order_by("pk").values_list("pk", flat=True)[:BATCH])
+            ids = _locked(strays.filter(has_left_kafka=False), "pk")
             if not ids:
                 return dropped
             dropped += _leave(ids)
@@ -80,8 +81,21 @@ def purge(older_than: timedelta, now: datetime) -> int:
             purged += len(ids)
 
 
+def _locked(leaving: QuerySet[DeadLetter], order: str) -> list[int]:
+    """Some of these rows, locked: those that are still such when nobody else is at them any more.
+
+    A row that another process has moved to its next place meanwhile has no further place, and yet doesn't leave.
+    """
+    ids = list(leaving.order_by(order).values_list("pk", flat=True)[:BATCH])
+    # In the order in which everybody locks: nobody waits for each other in turn.
+    return list(leaving.filter(pk__any_of=ids).select_for_update().order_by("pk").values_list("pk", flat=True))
+
+
 def _leave(ids: Sequence[int]) -> int:
-    """Delete those of the rows that have no further place, or mark them when they are kept; others are there now."""
+    """Delete those of the rows, which are locked, that have no further place, or mark them when they are kept.
+
+    Others are at their next place from now on.
+    """
     lost = DeadLetter.objects.filter(pk__any_of=ids, positions=None)
     lost.filter(kept=True).update(has_left_kafka=True)
     rows = lost.filter(kept=False).select_for_update(of=("self",))

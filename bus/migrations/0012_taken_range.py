@@ -13,6 +13,10 @@ def note_ranges(apps: Any, schema_editor: Any) -> None:
     for row in items.order_by().values("replay_id").annotate(last=Max("sequence")):
         replays.filter(pk=row["replay_id"]).update(taken_to=row["last"])
     items.update(state="waiting")
+    # A monitor that is at it now, and doesn't know ranges, loses its lease: the next one reads back what has arrived.
+    replays.exclude(lease_owner="").update(
+        lease_owner="", lease_expires_at=None, lease_number=models.F("lease_number") + 1
+    )
 
 
 def note_items(apps: Any, schema_editor: Any) -> None:

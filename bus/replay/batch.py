@@ -46,7 +46,9 @@ def take(
     taken_to = items[-1].sequence
     with transaction.atomic():
         # Whoever else changes waiting items changes the replay before: it isn't running then, or waits for this one.
-        if not holding.write(clock, now, Q(state=Replay.State.RUNNING), batch_ends=_document(ends), taken_to=taken_to):
+        # A batch that is taken already is read back first: it was taken after this process looked.
+        may_be = Q(state=Replay.State.RUNNING, taken_to=0)
+        if not holding.write(clock, now, may_be, batch_ends=_document(ends), taken_to=taken_to):
             return None
         waiting = ReplayItem.objects.filter(replay=replay, state=State.WAITING, sequence__lte=taken_to)
         if waiting.count() < len(items):
@@ -63,7 +65,7 @@ def take(
             _skip([(item.pk, _why_not(item)) for item in others], replay.pk, now)
             items = [item for item in items if item.letter_id in mine]
         if not items:
-            holding.write(clock, now, **_NOTHING_TAKEN)
+            let_go(holding, clock, now)
     return list(items)
 
 
@@ -80,6 +82,11 @@ def settle(results: Results, taken: int, holding: Holding, clock: Any, now: date
             _mark_sent(results.sent, now)
         _skip([(each.item_id, why) for each, why in results.refused], holding.replay_id, now)
         changes.undo_replay([each.letter_id for each, _ in results.refused])
+
+
+def let_go(holding: Holding, clock: Any, now: datetime) -> None:
+    """Nothing of the batch that was taken is left."""
+    holding.write(clock, now, **_NOTHING_TAKEN)
 
 
 def _mark_sent(sent: Sequence[tuple[Outgoing, int, int]], now: datetime) -> None:

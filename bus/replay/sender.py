@@ -147,6 +147,8 @@ class Sender:
         # A batch in hand is sent whatever was decided meanwhile: some of it may have arrived already.
         if left := batch.taken_items(replay):
             return self._go_on(replay, left, holding)
+        if replay.taken_to:
+            batch.let_go(holding, self._clock, self._now())
         count = holding.pace.due(min(self._most(replay), holding.most), self._clock())
         if not count and holding.valid_until - self._clock() < holding.seconds / 2:
             # Whoever took it over in the meantime would begin at once.
@@ -191,6 +193,8 @@ class Sender:
         held = lease.acquire(replay, self.owner, self.settings.lease_seconds, self._clock, self._now(), pace)
         if held is not None:
             self._holdings[replay.pk] = held
+            # Who had it until now may have taken a batch since the replay was read.
+            replay.refresh_from_db()
         return held
 
     def _send_next(self, replay: Replay, count: int, holding: Holding) -> int:

@@ -227,3 +227,6 @@ def test_sampling_that_stands_still_is_told_and_a_monitor_that_was_away_is_not()
     assert stage.look(5) == [], "a monitor that starts doesn't know better"
     stage.cluster(age=0)
     assert look(5) == [("ended", "figures-stale:monitor")]
+    assert look(3600) == [], "it was not this process that looked, or the database was away"
+    stage.cluster(age=0)
+    assert [look(30), look(31)] == [[], [("begun", "figures-stale:monitor")]]

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
+from django.db.models import QuerySet
 
 from bus.deadletterindex import retention
 from bus.deadletterindex.fingerprint import kind_of
@@ -57,6 +59,36 @@ def test_when_places_leave_kafka_a_dead_letter_stays_as_long_as_it_has_one() -> 
     assert {each.event_id for each in DeadLetter.objects.all()} == {"event-20"}
     assert DeadLetterPosition.objects.count() == 0
     assert ErrorGroup.objects.get().open == 1
+
+
+def test_a_kept_one_that_is_written_again_is_where_it_was_written() -> None:
+    index([record(0)])
+    DeadLetter.objects.update(kept=True)
+    partition = ("order.created.dlq", 0)
+    assert retention.prune(CLUSTER, {partition: 5}) == 0
+    assert (letter(0).has_left_kafka, places(0)) == (True, [])
+
+    index([replace(record(0), its_offset=7)])
+
+    assert (letter(0).has_left_kafka, places(0)) == (False, [7])
+    DeadLetter.objects.update(kept=False)
+    assert retention.prune(CLUSTER, {partition: 8}) == 1
+    assert DeadLetterPosition.objects.count() == 0
+
+
+def test_what_was_moved_meanwhile_does_not_leave(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another process has moved a row to its next place after this one looked which have expired."""
+    index([record(0), replace(record(0), its_offset=7), record(1)])
+    partition, lock = ("order.created.dlq", 0), QuerySet.select_for_update
+
+    def late(letters: QuerySet[DeadLetter], **how: Any) -> QuerySet[DeadLetter]:
+        monkeypatch.setattr(QuerySet, "select_for_update", lock)
+        assert retention.prune(CLUSTER, {partition: 5}) == 1
+        return letters.select_for_update(**how)
+
+    monkeypatch.setattr(QuerySet, "select_for_update", late)
+    assert retention.prune(CLUSTER, {partition: 5}) == 0
+    assert (letter(0).dlq_offset, places(0)) == (7, [7])
 
 
 def places(number: int) -> list[int]:

@@ -8,7 +8,7 @@ import pytest
 
 from bus.errors import PublishRefusedError, PublishUnknownError
 from bus.models import DeadLetter, LetterStatus, Replay, ReplayItem
-from bus.replay import operations
+from bus.replay import lease, operations
 from bus.replay.lease import Holding
 from bus.replay.pace import Pace
 from tests.indexed import NOW
@@ -199,3 +199,34 @@ def test_a_batch_that_others_have_taken_leaves_nothing_behind(kafka: Kafka, time
     replay.refresh_from_db()
     assert (replay.skipped, replay.taken_to, replay.batch_ends) == (2, 0, {})
     assert kafka.sent() == []
+
+
+def test_a_batch_that_was_taken_after_the_look_is_read_back(
+    kafka: Kafka, time: Time, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Between reading the replay and getting the lease, whoever had it sends, hears nothing, and gives it back."""
+    replay = running(3)
+    one, two, acquire = sender(kafka, time, "one"), sender(kafka, time, "two"), lease.acquire
+
+    def late(stale: Replay, owner: str, *arguments: Any) -> Holding | None:
+        if owner == "two" and not kafka.sent():
+            kafka.answer = [PublishUnknownError("", "no answer")] * 3
+            assert one.serve(replay.pk) == 0
+            Replay.objects.filter(pk=replay.pk).update(lease_number=stale.lease_number)
+        return acquire(stale, owner, *arguments)
+
+    monkeypatch.setattr(lease, "acquire", late)
+    for _ in range(3):
+        two.serve(replay.pk)
+        time.seconds += 3
+    replay.refresh_from_db()
+    assert (replay.sent, replay.taken_to, sorted(kafka.sent())) == (3, 0, ["event-0", "event-1", "event-2"])
+
+
+def test_a_range_of_which_nothing_is_left_keeps_nobody_from_going_on(kafka: Kafka, time: Time) -> None:
+    replay = running(3)
+    ReplayItem.objects.filter(sequence=1).update(state=ReplayItem.State.SKIPPED)
+    Replay.objects.filter(pk=replay.pk).update(skipped=1, taken_to=1)
+    assert sender(kafka, time).step() == 2
+    replay.refresh_from_db()
+    assert (replay.sent, replay.taken_to) == (2, 0)
