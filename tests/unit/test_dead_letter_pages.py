@@ -83,7 +83,7 @@ class PagesOfText(TestCase):
         wanted = DeadLetter.objects.filter(error_message=said[True]).order_by(*order).values_list("pk", flat=True)
         found: list[int] = []
         cursor, is_first = None, True
-        with mock.patch.object(pages, "_NEAR", 4), mock.patch.object(pages, "_looks_near", lambda: True):
+        with mock.patch.object(pages, "_NEAR", 4), mock.patch.object(pages, "_looks_near", return_value=True):
             while is_first or cursor:
                 page = letter_page(LetterFilter(q="was refused"), limit, cursor, oldest_first=oldest_first)
                 assert len(page.rows) == limit or page.next is None
